@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent.system.kernel_watch import KernelWatch, last_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, KeysView
     from pathlib import Path
 
 _CLOSE_WRITE, _MOVED_TO = 0x08, 0x80  # <sys/inotify.h>
@@ -43,17 +43,18 @@ class DirectoryWatch(KernelWatch):
             self.close()
             raise error
 
-    def read(self) -> set[str]:
-        """Return the names that are complete since the last time; `gone` says that the directory is not there any more.
+    def read(self) -> KeysView[str]:
+        """Return the names that are complete since the last time, the latest last; `gone` says that it has ended.
 
         What an overflowing queue lost is found by looking at the directory, as the caller does anyway.
         """
-        names = set()
+        names: dict[str, None] = {}
         for _, mask, name in _events(self._fd):
             self.gone = self.gone or bool(mask & _GONE)
             if mask & (_CLOSE_WRITE | _MOVED_TO):
-                names.add(name)
-        return names
+                names.pop(name, None)
+                names[name] = None
+        return names.keys()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode_plain
@@ -21,11 +22,12 @@ from agent.errors import BundleError, DamagedError, StoreError
 from agent.store import disk, durable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 OUTCOME = ".outcome.json"
-MAX_LISTED = 1_000  # names; an inbox that is flooded keeps the agent busy no longer
-_MAX_LOOKED_AT = 20_000  # names, of which the oldest and the newest are listed
+MAX_LISTED = 1_000  # drops; an inbox that is flooded keeps the agent busy no longer
+PART = 5_000  # names that one look goes through, some 20 ms on a gateway
 
 _LONGEST = 100  # characters of a drop's name
 _LONGEST_FILE = 255  # bytes, of the outcome's name too
@@ -43,7 +45,7 @@ class Drop:
     Attributes:
         name: Its name.
         stamp: What changes when a program writes to it or puts another in its place.
-        changed_at: When that was, Unix seconds.
+        changed_at: When the kernel saw that, Unix seconds; no program can set it, as it can the time of its content.
     """
 
     name: str
@@ -51,23 +53,67 @@ class Drop:
     changed_at: float
 
 
-def drops(inbox: Path) -> list[Drop]:
-    """Return what has been dropped, the oldest first; empty where there is no inbox.
+class Survey:
+    """Looks through an inbox a part at a time: neither the time nor the memory of one look grows with what lies there.
 
-    Of more than `MAX_LISTED` it is the oldest and the newest, half of each, so that a flood hides no drop after it.
-
-    Raises:
-        StoreError: It cannot be listed.
+    Attributes:
+        unfinished: Whether names are left that the next look goes on to.
     """
-    if not inbox.exists():
-        return []
-    with disk.directory(str(inbox)) as fd:
-        names = disk.names(fd)
-        found = [_drop(fd, name) for name in [name for name in names if _may_be_drop(name)][:_MAX_LOOKED_AT]]
-        left_alone = {name.removesuffix(OUTCOME) for name in names if name.endswith(OUTCOME)}
-        waiting = [drop for drop in found if drop and not (drop.name in left_alone and _is_directory(fd, drop.name))]
-    waiting.sort(key=lambda drop: (drop.changed_at, drop.name))
-    return waiting if len(waiting) <= MAX_LISTED else waiting[: MAX_LISTED // 2] + waiting[-MAX_LISTED // 2 :]
+
+    def __init__(self, part: int = PART) -> None:
+        """Have seen nothing yet.
+
+        Args:
+            part: The names that one look goes through, besides those it keeps and those it is told of.
+        """
+        self._part = part
+        self._place: tuple[int, int] | None = None
+        self._entries: os._ScandirIterator[str] | None = None
+        self._kept: list[str] = []
+        self.unfinished = False
+
+    def look(self, inbox: Path, heard: Iterable[str] = ()) -> list[Drop]:
+        """Return what has been dropped, as far as it was seen, the oldest first; empty where there is no inbox.
+
+        Of more than `MAX_LISTED` it is the oldest and the newest, half of each, so that a flood hides no drop after it.
+
+        Args:
+            inbox: Where.
+            heard: Names to look at first, wherever in the directory they are.
+
+        Raises:
+            StoreError: It cannot be listed.
+        """
+        if not os.path.lexists(inbox):
+            self.close()
+            return []
+        with disk.directory(str(inbox)) as fd, disk.explained("list a directory"):
+            names = {*heard, *self._kept_in(fd), *self._part_of(fd)}
+            seen = [drop for name in names if _may_be_drop(name) and (drop := _waiting(fd, name))]
+        seen.sort(key=lambda drop: (drop.changed_at, drop.name))
+        found = seen if len(seen) <= MAX_LISTED else seen[: MAX_LISTED // 2] + seen[-MAX_LISTED // 2 :]
+        self._kept = [drop.name for drop in found]
+        return found
+
+    def _kept_in(self, fd: int) -> list[str]:
+        status = os.fstat(fd)
+        if self._place != (status.st_dev, status.st_ino):  # another directory in its place
+            self.close()
+            self._place = (status.st_dev, status.st_ino)
+        return self._kept
+
+    def _part_of(self, fd: int) -> list[str]:
+        entries = self._entries or os.scandir(fd)
+        part = [entry.name for entry in islice(entries, self._part)]
+        self.unfinished = len(part) == self._part
+        self._entries = entries if self.unfinished else None
+        return part
+
+    def close(self) -> None:
+        """Forget what was seen; the next look begins anew."""
+        if self._entries is not None:
+            self._entries.close()
+        self._place, self._entries, self._kept, self.unfinished = None, None, [], False
 
 
 def _may_be_drop(name: str) -> bool:
@@ -97,12 +143,28 @@ def passed_over(inbox: Path) -> list[str]:
 
 
 def _drop(dir_fd: int, name: str) -> Drop | None:
+    status = _status(dir_fd, name)
+    return None if status is None else _drop_of(name, status)
+
+
+def _waiting(dir_fd: int, name: str) -> Drop | None:
+    """Return a drop unless it is a directory of which it was said that it is none."""
+    status = _status(dir_fd, name)
+    if status is None or (stat.S_ISDIR(status.st_mode) and disk.exists(dir_fd, f"{name}{OUTCOME}")):
+        return None
+    return _drop_of(name, status)
+
+
+def _status(dir_fd: int, name: str) -> os.stat_result | None:
     try:
-        status = os.lstat(name, dir_fd=dir_fd)
+        return os.lstat(name, dir_fd=dir_fd)
     except OSError:
         return None  # it was taken away again
+
+
+def _drop_of(name: str, status: os.stat_result) -> Drop:
     stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return Drop(name=name, stamp=stamp, changed_at=max(status.st_mtime, status.st_ctime))
+    return Drop(name=name, stamp=stamp, changed_at=status.st_ctime)
 
 
 def _is_directory(dir_fd: int, name: str) -> bool:
@@ -190,12 +252,3 @@ def read_outcome(inbox: Path, name: str) -> BundleOutcome:
             return BundleOutcome.read(decode(data, OUTCOME, limit=_MAX_OUTCOME))
         except (FileNotFoundError, PlainError, DamagedError):
             return BundleOutcome()
-
-
-def told_of(inbox: Path) -> list[str]:
-    """Return the names of drops that something was said of."""
-    if not inbox.exists():
-        return []
-    with disk.directory(str(inbox)) as fd:
-        told = [name.removesuffix(OUTCOME) for name in disk.names(fd) if name.endswith(OUTCOME)]
-        return told[:MAX_LISTED]

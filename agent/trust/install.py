@@ -334,12 +334,9 @@ def make_inbox(config: Config) -> None:
 def conclude(config: Config, records: Iterable[ChangeRecord]) -> None:
     """Write into the inbox how changes ended that came from there; what cannot be written is left for the next time."""
     latest = {name: record for record in records if (name := updates.drop_of(record.order))}
-    if not latest:
-        return
-    with suppress(StoreError):
-        for name in inbox.told_of(config.inbox):
-            if name in latest:
-                _conclude(config, name, latest[name])
+    for name, record in latest.items():
+        with suppress(StoreError):
+            _conclude(config, name, record)
 
 
 def _conclude(config: Config, name: str, record: ChangeRecord) -> None:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from agent.daemon.loop import Loop
     from agent.system.inotify import DirectoryWatch
-    from agent.trust.inbox import Drop
+    from agent.trust.inbox import Drop, Survey
 
 QUIET = 30.0  # seconds without a change
 AGAIN = 600.0  # seconds before a drop that had to wait is looked at again
+GO_ON = 1.0  # seconds before the next part of an inbox that is too large for one look
+_MAX_HEARD = 500  # names, the latest, of drops that are complete and were not looked at yet
 
 
 class InboxWatch:
@@ -39,7 +41,8 @@ class InboxWatch:
         self._news = news
         self._path: Path | None = None
         self._hearing = Hearing(loop, self._hear)
-        self._closed: set[str] = set()
+        self._survey: Survey | None = None
+        self._closed: dict[str, None] = {}  # the latest last
         self._complete: dict[str, Drop] = {}
         self._given: Drop | None = None
         self._newest_first = False
@@ -51,6 +54,7 @@ class InboxWatch:
         """Return a drop that is complete and need not wait; `delay` says when to ask again.
 
         The oldest comes first, and then the newest and the oldest by turns: a heap of bad ones keeps no good one away.
+        The newest is what the kernel told of last, whatever the clock was when the others came.
 
         Args:
             path: Where the inbox is.
@@ -58,8 +62,8 @@ class InboxWatch:
         self._listen(path)
         found, now = self._drops(path), monotonic()
         self._forget({drop.name for drop in found})
-        waits = []
-        for drop in reversed(found) if self._newest_first else found:
+        waits = [GO_ON] if self._survey is not None and self._survey.unfinished else []
+        for drop in self._in_turn(found):
             until = self._ready_at(drop, now)
             if until <= now:
                 self._given = drop
@@ -68,25 +72,32 @@ class InboxWatch:
         self.delay = min(waits, default=None)
         return None
 
-    @staticmethod
-    def _drops(path: Path) -> list[Drop]:
-        if not _holds_anything(path):
-            return []
-        from agent.trust import inbox  # noqa: PLC0415 - seldom needed, and the idle daemon is small
+    def _drops(self, path: Path) -> list[Drop]:
+        if self._survey is None:
+            if not _holds_anything(path):
+                return []
+            from agent.trust.inbox import Survey  # noqa: PLC0415 - seldom needed, and the idle daemon is small
 
+            self._survey = Survey()
         try:
-            return inbox.drops(path)
+            return self._survey.look(path, self._closed)
         except StoreError:
             return []  # `config check` says so
+
+    def _in_turn(self, found: list[Drop]) -> list[Drop]:
+        if not self._newest_first:
+            return found
+        newest_first, told = found[::-1], {name: at for at, name in enumerate((*self._complete, *self._closed))}
+        return sorted(newest_first, key=lambda drop: -told.get(drop.name, -1))
 
     def _ready_at(self, drop: Drop, now: float) -> float:
         """Return when a drop may be taken, by the monotonic clock."""
         held = self._held.get(drop.name)
         if held is not None and held[0] == drop:
-            self._closed.discard(drop.name)
+            self._closed.pop(drop.name, None)
             return held[1]
         if drop.name in self._closed:  # as it is now; written to again it is complete once that is closed
-            self._closed.remove(drop.name)
+            del self._closed[drop.name]
             self._complete[drop.name] = drop
         if self._complete.get(drop.name) == drop:
             return now
@@ -96,8 +107,7 @@ class InboxWatch:
         return before[1] + QUIET
 
     def _forget(self, names: set[str]) -> None:
-        self._closed &= names
-        for known in (self._first_seen, self._held, self._complete):
+        for known in (self._closed, self._first_seen, self._held, self._complete):
             for name in known.keys() - names:
                 del known[name]
 
@@ -105,7 +115,7 @@ class InboxWatch:
         """A worker has looked at a drop; if it is still there it has to wait."""
         drop, self._given = self._given, None
         self._newest_first = not self._newest_first
-        if drop is not None and drop.name == name and drop in self._drops(path):
+        if drop is not None and drop.name == name and drop == _as_it_is(path, name):
             self._held[name] = (drop, monotonic() + AGAIN)
 
     def clock_was_set(self) -> None:
@@ -115,6 +125,8 @@ class InboxWatch:
     def close(self) -> None:
         """Stop watching."""
         self._hearing.close()
+        if self._survey is not None:
+            self._survey.close()
 
     def _listen(self, path: Path) -> None:
         watch = self._hearing.watch
@@ -123,8 +135,21 @@ class InboxWatch:
             self._hearing.listen(open_directory_watch(path))
 
     def _hear(self, watch: DirectoryWatch) -> None:
-        self._closed |= watch.read()
+        for name in watch.read():
+            self._closed.pop(name, None)
+            self._closed[name] = None
+        for name in list(self._closed)[:-_MAX_HEARD]:
+            del self._closed[name]
         self._news()
+
+
+def _as_it_is(path: Path, name: str) -> Drop | None:
+    from agent.trust.inbox import look  # noqa: PLC0415 - as above
+
+    try:
+        return look(path, name)
+    except StoreError:
+        return None
 
 
 def _holds_anything(path: Path) -> bool:

@@ -18,6 +18,7 @@ from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, StoreError
 from agent.store import disk
 from agent.trust import inbox
+from support.ticks import tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
 
 def names(path: Path) -> list[str]:
     """Return the names of what is waiting."""
-    return [drop.name for drop in inbox.drops(path)]
+    return [drop.name for drop in drops(path)]
+
+
+def drops(path: Path) -> list[inbox.Drop]:
+    """Return what is waiting, seen in one look."""
+    survey = inbox.Survey()
+    found = survey.look(path)
+    assert not survey.unfinished
+    return found
 
 
 def refused(path: Path, name: str) -> BundleError:
@@ -41,8 +50,7 @@ def refused(path: Path, name: str) -> BundleError:
 
 def test_where_there_is_no_inbox_nothing_waits(tmp_path: Path) -> None:
     """The pipeline makes it, and the agent does not."""
-    assert inbox.drops(tmp_path / "inbox") == []
-    assert inbox.told_of(tmp_path / "inbox") == []
+    assert drops(tmp_path / "inbox") == []
 
 
 def test_an_inbox_that_is_none_is_an_error(tmp_path: Path) -> None:
@@ -52,7 +60,7 @@ def test_an_inbox_that_is_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for name in ("file", "link"):
         with pytest.raises(StoreError):
-            inbox.drops(tmp_path / name)
+            drops(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +137,8 @@ def test_the_stamp_tells_a_drop_from_the_next_of_its_name(tmp_path: Path) -> Non
     """Written to, renamed over, or only touched; looking changes nothing."""
     path = tmp_path / "b"
     path.write_bytes(b"1")
-    seen = inbox.drops(tmp_path)
-    assert inbox.drops(tmp_path) == seen
+    seen = drops(tmp_path)
+    assert drops(tmp_path) == seen
     for change in (
         lambda: path.write_bytes(b"22"),
         lambda: (tmp_path / ".next").write_bytes(b"22") and (tmp_path / ".next").rename(path),
@@ -138,8 +146,8 @@ def test_the_stamp_tells_a_drop_from_the_next_of_its_name(tmp_path: Path) -> Non
         lambda: path.chmod(0o600),
     ):
         change()
-        assert inbox.drops(tmp_path) != seen
-        seen = inbox.drops(tmp_path)
+        assert drops(tmp_path) != seen
+        seen = drops(tmp_path)
 
 
 def test_a_flooded_inbox_does_not_keep_the_agent_busy(tmp_path: Path) -> None:
@@ -152,14 +160,65 @@ def test_a_flooded_inbox_does_not_keep_the_agent_busy(tmp_path: Path) -> None:
 
 def test_a_flood_hides_neither_the_oldest_nor_the_newest(tmp_path: Path) -> None:
     """Whatever their names are: a good one that comes last is seen at once."""
-    for number in range(inbox.MAX_LISTED + 50):
-        (tmp_path / f"bad-{number:05}").write_bytes(b"x")
-        os.utime(tmp_path / f"bad-{number:05}", (4_000_000_000 + number,) * 2)
-    (tmp_path / "z-good").write_bytes(b"x")
-    os.utime(tmp_path / "z-good", (4_100_000_000,) * 2)
+    (tmp_path / "bad-00000").touch()
+    tick(tmp_path)
+    for number in range(1, inbox.MAX_LISTED + 50):
+        (tmp_path / f"bad-{number:05}").touch()
+        os.utime(tmp_path / f"bad-{number:05}", (4_000_000_000,) * 2)  # what a program may say of its file
+    tick(tmp_path)
+    (tmp_path / "z-good").touch()
 
     listed = names(tmp_path)
     assert (listed[0], listed[-1]) == ("bad-00000", "z-good")
+
+
+def test_parts_of_an_inbox_add_up_to_the_oldest_and_the_newest(tmp_path: Path) -> None:
+    """Wherever in the directory they are; a look goes through one part, and keeps what it found before."""
+    (tmp_path / "oldest").touch()
+    tick(tmp_path)
+    for number in range(3_000):
+        (tmp_path / f"bad-{number:05}").touch()
+    tick(tmp_path)
+    (tmp_path / "newest").touch()
+    survey, looks = inbox.Survey(part=100), 0
+    while looks == 0 or survey.unfinished:
+        listed = survey.look(tmp_path)
+        looks += 1
+        assert len(listed) <= min(inbox.MAX_LISTED, looks * 100)
+    assert looks == 31
+    assert (listed[0].name, listed[-1].name) == ("oldest", "newest")
+    (tmp_path / "oldest").unlink()
+    (tmp_path / "newest").write_bytes(b"other")
+    listed = survey.look(tmp_path)
+
+    assert listed[0].name.startswith("bad-")
+    assert listed[-1].stamp[1] == len(b"other")
+    survey.close()
+
+
+def test_a_name_that_was_heard_of_is_looked_at_wherever_it_is(tmp_path: Path) -> None:
+    """In the first look; names that are none of a drop are not, nor those that are gone."""
+    for number in range(50):
+        (tmp_path / f"bad-{number:05}").touch()
+    for name in ("good", "other.part", "../tests", "bad-00007"):
+        survey = inbox.Survey(part=1)
+        listed = [drop.name for drop in survey.look(tmp_path, [name, "gone"])]
+        assert listed.count(name) == (name in {"good", "bad-00007"} and (tmp_path / name).exists())
+        survey.close()
+
+
+def test_a_survey_begins_anew_in_another_directory(tmp_path: Path) -> None:
+    """The inbox was replaced: no name of the one before is asked for in it."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            (tmp_path / name / f"{name}{number}").touch()
+    survey = inbox.Survey(part=2)
+    assert len(survey.look(tmp_path / "a")) == 2
+    assert {drop.name[0] for drop in (*survey.look(tmp_path / "b"), *survey.look(tmp_path / "b"))} == {"b"}
+    assert survey.look(tmp_path / "gone") == []
+
+    assert not survey.unfinished
 
 
 def test_years_of_outcomes_hide_no_drop(tmp_path: Path) -> None:
@@ -307,7 +366,6 @@ def test_an_outcome_stands_beside_its_drop(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"}\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert inbox.read_outcome(tmp_path, "b.tar") == BundleOutcome(outcome="installed", message="Zürich.")
-    assert inbox.told_of(tmp_path) == ["b.tar"]
     assert [item.name for item in tmp_path.iterdir()] == ["b.tar.outcome.json"]
 
 
@@ -354,11 +412,11 @@ def test_removing_what_was_taken_away_meanwhile_is_no_error(tmp_path: Path) -> N
 def test_another_drop_in_place_of_the_one_that_was_read_is_left(tmp_path: Path) -> None:
     """A pipeline that uses one name for all of its bundles loses none."""
     (tmp_path / "b.tar").write_bytes(b"1")
-    (seen,) = inbox.drops(tmp_path)
+    (seen,) = drops(tmp_path)
     (tmp_path / ".next").write_bytes(b"2")
     (tmp_path / ".next").rename(tmp_path / "b.tar")
     inbox.remove(tmp_path, "b.tar", seen)
     assert (tmp_path / "b.tar").read_bytes() == b"2"
-    inbox.remove(tmp_path, "b.tar", *inbox.drops(tmp_path))
+    inbox.remove(tmp_path, "b.tar", *drops(tmp_path))
 
     assert list(tmp_path.iterdir()) == []

@@ -151,6 +151,17 @@ def test_only_the_drop_that_became_a_change_is_concluded(site: Site) -> None:
     assert (site.config.inbox / "x.tar.outcome.json").read_bytes() == b"[]"
 
 
+def test_outcomes_of_others_keep_no_end_from_being_told(site: Site) -> None:
+    """However many there are of a pipeline that never clears up."""
+    site.dropped()
+    site.receiver.take_drop("x.tar")
+    for number in range(1_200):
+        (site.config.inbox / f"a{number}.outcome.json").touch()
+    site.rig.follow()
+
+    assert site.conclude()["outcome"] == "installed"
+
+
 def test_what_the_pipeline_took_away_is_not_told_again(site: Site) -> None:
     """And an inbox that is gone is no trouble of the change's."""
     site.dropped()

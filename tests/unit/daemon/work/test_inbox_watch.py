@@ -10,12 +10,15 @@ import pytest
 
 from agent.daemon.loop import Loop
 from agent.daemon.work.inbox_watch import AGAIN, QUIET, InboxWatch
+from agent.store import disk
+from agent.trust.inbox import PART
 from support.office import HandClock
+from support.ticks import tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FUTURE = 4_000_000_000  # later than any change that a test makes
+FLOOD = 3 * PART  # names
 
 
 class Desk:
@@ -142,9 +145,9 @@ def test_without_the_kernels_word_every_drop_waits(deaf: Desk) -> None:
 def test_the_oldest_comes_first(desk: Desk) -> None:
     """So that what was shipped last is what stays."""
     desk.next()
-    for place, name in enumerate(("c", "a", "b")):
+    for name in ("c", "a", "b"):
         desk.drop(name)
-        os.utime(desk.place / name, (FUTURE + place, FUTURE + place))
+        tick(desk.place.parent)
     order: list[str | None] = []
     while (found := desk.next()) is not None:
         order.append(found)
@@ -158,9 +161,8 @@ def test_a_heap_of_bad_drops_keeps_no_good_one_away(desk: Desk) -> None:
     assert desk.next() is None
     for number in range(6):
         desk.drop(f"bad-{number}")
-        os.utime(desk.place / f"bad-{number}", (FUTURE + number,) * 2)
+        tick(desk.place.parent)
     desk.drop("good")
-    os.utime(desk.place / "good", (FUTURE + 100,) * 2)
 
     taken = []
     for _ in range(4):
@@ -170,6 +172,43 @@ def test_a_heap_of_bad_drops_keeps_no_good_one_away(desk: Desk) -> None:
         (desk.place / name).unlink()
         desk.inbox.taken(name, desk.place)
     assert taken == ["bad-0", "good", "bad-1", "bad-5"]
+
+
+@pytest.mark.parametrize(
+    ("order", "bad"),
+    [
+        ("dropped-while-heard", FLOOD), ("there-before", FLOOD), ("unheard", FLOOD), ("in-the-midst", FLOOD),
+        pytest.param("unheard", 100_000, marks=pytest.mark.whole),
+    ],
+)  # fmt: skip
+def test_a_flood_keeps_no_good_drop_away(request: pytest.FixtureRequest, order: str, bad: int) -> None:
+    """Looks are bounded in number, and each takes and removes one drop at most."""
+    desk: Desk = request.getfixturevalue("deaf" if order == "unheard" else "desk")
+    flood(desk, bad)
+    if order != "there-before":
+        assert desk.next() is None
+    tick(desk.place.parent)
+    desk.drop("good")
+    if order == "in-the-midst":  # of what the kernel tells: the flood goes on
+        for number in range(20):
+            desk.drop(f"more-{number}")
+    looks, name = 0, None
+    while name != "good":
+        name = desk.later(1)
+        looks += 1
+        if name is not None:
+            (desk.place / name).unlink()
+            desk.inbox.taken(name, desk.place)
+        assert looks < bad / PART + QUIET + 50
+    assert desk.inbox.delay is not None
+    assert desk.inbox.delay <= QUIET
+
+
+def flood(desk: Desk, bad: int) -> None:
+    """Fill the inbox with what the kernel told of before the daemon watched, as names alone."""
+    with disk.directory(str(desk.place)) as fd:
+        for number in range(bad):
+            os.mknod(f"bad-{number:06}", dir_fd=fd)
 
 
 def test_a_drop_that_has_to_wait_is_looked_at_again_after_a_while(desk: Desk) -> None:
