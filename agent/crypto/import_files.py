@@ -28,13 +28,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_der_public_key,
     load_pem_private_key,
-    pkcs12,
 )
 from cryptography.x509 import load_der_x509_crl, load_der_x509_csr, load_pem_x509_certificate
 
 from agent.core.text_files import pem_of
 from agent.core.trust.anchor_lint import VERSION_3
-from agent.crypto import containers, keys, x509
+from agent.crypto import containers, keys, locked, x509
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
@@ -164,9 +163,9 @@ def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
         return
     elif not (
         _sort_certificate(pile, data)
-        or _sort_key(pile, data, password)
-        or _sort_pkcs12(pile, data, password)
+        or _sort_key(pile, data)
         or _lies_beside(data)
+        or _sort_opened(pile, data, password)
     ):
         if name is not None:
             raise MaterialError(f"it is {name.text}", hint=name.hint)
@@ -180,15 +179,17 @@ def _sort_pem(pile: _Pile, data: bytes, password: bytes | None) -> None:
             pile.add_certificate(block)
         elif _KEY in block[:60]:
             encrypted = b"ENCRYPTED" in block
-            try:
-                if encrypted:
-                    pile.add_key(load_pem_private_key(block, password, unsafe_skip_rsa_key_validation=True))
-                else:
-                    text = keys.key_alone(block)
-                    key = load_pem_private_key(text, None, unsafe_skip_rsa_key_validation=True)  # `keys` looks at it
-                    pile.add_key(key, base64.b64decode(text.split(b"-----")[2]))
-            except Exception:  # noqa: BLE001 - several unrelated types, and their texts may quote the key
-                raise _useless_key(encrypted=encrypted, given=password is not None) from None
+            if not (_sort_opened(pile, block, password) if encrypted else _sort_plain_key(pile, block)):
+                raise _useless_key(encrypted=encrypted, given=password is not None)
+
+
+def _sort_plain_key(pile: _Pile, block: bytes) -> bool:
+    text = keys.key_alone(block)
+    with suppress(Exception):  # several unrelated types, and their texts may quote the key
+        key = load_pem_private_key(text, None, unsafe_skip_rsa_key_validation=True)  # `keys` looks at it
+        pile.add_key(key, base64.b64decode(text.split(b"-----")[2]))
+        return True
+    return False
 
 
 def _useless_key(*, encrypted: bool, given: bool) -> MaterialError:
@@ -213,24 +214,17 @@ def _sort_certificate(pile: _Pile, data: bytes) -> bool:
     return False
 
 
-def _sort_key(pile: _Pile, data: bytes, password: bytes | None) -> bool:
-    for secret in dict.fromkeys((None, password)):
-        with suppress(Exception):  # several unrelated types say that it is none, or that the password is wrong
-            pile.add_key(load_der_private_key(data, secret, unsafe_skip_rsa_key_validation=True), data)
-            return True
+def _sort_key(pile: _Pile, data: bytes) -> bool:
+    with suppress(Exception):  # several unrelated types say that it is none, or encrypted
+        pile.add_key(load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True), data)
+        return True
     return False
 
 
-def _sort_pkcs12(pile: _Pile, data: bytes, password: bytes | None) -> bool:
-    try:
-        key, leaf, others = pkcs12.load_key_and_certificates(data, password)
-    except Exception:  # noqa: BLE001 - several unrelated types say that it is none, or that the password is wrong
-        return False
-    if key is not None:
-        pile.add_key(key)
-    for certificate in [*([leaf] if leaf else []), *others]:
-        pile.add_certificate(certificate.public_bytes(Encoding.DER))
-    return True
+def _sort_opened(pile: _Pile, data: bytes, password: bytes | None) -> bool:
+    found = locked.opened(data, password)
+    _sort_pem(pile, found, None)
+    return bool(found)
 
 
 def _lies_beside(data: bytes) -> bool:

@@ -36,6 +36,8 @@ MEANINGLESS_SUBJECTS = frozenset({"CN=AWS IoT Certificate", f"CN={FALLBACK_NAME}
 
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)  # "CreateCertificateFromCsr", AWS IoT API reference
 
+MAX_RSA = 16_384  # bits; OpenSSL's and the SDK's library check no signature of a longer key
+
 MAX_COMMON_NAME = 64  # characters; X.520's upper bound, which some certificate authorities enforce
 
 
@@ -74,12 +76,14 @@ def subject_text(configured: str) -> str:
 def _load(key_pem: bytes) -> PrivateKey:
     try:
         key = load_pem_private_key(key_pem, password=None, unsafe_skip_rsa_key_validation=True)
-        if isinstance(key, rsa.RSAPrivateKey) and not _is_consistent(key):
+        if isinstance(key, rsa.RSAPrivateKey) and key.key_size <= MAX_RSA and not _is_consistent(key):
             raise ValueError  # noqa: TRY301 - told below, as what the library finds itself
     except TypeError:
         raise MaterialError("the private key is encrypted, which the agent cannot use unattended") from None
     except Exception:  # noqa: BLE001 - several unrelated types, and their texts may quote the key
         raise MaterialError("the private key cannot be parsed") from None
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size > MAX_RSA:
+        raise MaterialError(f"the private key is RSA of {key.key_size} bits, and TLS takes {MAX_RSA} at most")
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise MaterialError("the private key is neither RSA nor elliptic-curve, and AWS IoT Core takes no others")
     if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, CURVES):

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from agent.crypto import import_files
 from agent.sandbox.authority import Authority, fingerprint, name
+from support.unit.der import stirred
 from support.unit.import_files import (
     BETWEEN,
     DAY,
@@ -144,6 +145,13 @@ def test_a_pkcs12_file_with_another_password_is_told_from_nothing(stick: Stick, 
     assert "another password is needed" in told
     assert "--password-file" in told
     assert str(stick.path / "gw.p12") in told
+
+
+def test_a_file_that_is_made_to_be_slow_is_named(stick: Stick) -> None:
+    """What to do instead follows."""
+    told = stick.put(gw_p12=stirred(2**63)).complaint(password=PASSWORD)
+    assert told.startswith(f"{stick.path / 'gw.p12'}: to open it takes more than 20 seconds of processor time")
+    assert "openssl pkcs12 -nodes" in told
 
 
 def test_a_pkcs12_file_may_have_no_password(stick: Stick) -> None:

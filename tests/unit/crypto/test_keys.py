@@ -17,6 +17,7 @@ from agent.crypto import keys, x509
 from agent.errors import MaterialError
 from agent.iotcore.client_options import Connector, Timeouts
 from agent.sandbox.authority import Authority, name
+from support.unit.der import mersenne_key
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
 AUTHORITY = Authority("test root", NOW)
@@ -202,3 +203,11 @@ def test_a_key_on_p521_is_taken() -> None:
     """None is made here, and AWS takes one that was made elsewhere."""
     key = ec.generate_private_key(ec.SECP521R1())
     assert keys.algorithm_of(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())) == "ec-p521"
+
+
+def test_a_key_longer_than_tls_takes_is_named_before_it_is_looked_at() -> None:
+    """Its numbers are compared in a time that grows with the square of their length."""
+    longest, longer = (keys.armoured(mersenne_key(*sizes)) for sizes in ((9689, 4423), (9941, 9689)))
+    assert keys.algorithm_of(longest) == "rsa-14112"
+    with pytest.raises(MaterialError, match="RSA of 19630 bits, and TLS takes 16384 at most"):
+        keys.algorithm_of(longer)

@@ -1,0 +1,66 @@
+"""What a password protects is opened within bounds, whatever the file says of its own cost."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, pkcs12
+
+from agent.crypto import locked
+from agent.errors import MaterialError
+from support.unit.der import SALT, encrypted, integer, mersenne_key, named, sequence, stirred
+from support.unit.import_files import EC, ENCRYPTED, PASSWORD, PKCS8, issued, packed, pem, spelt
+
+SCRYPT = "06092b06010401da47040b"
+
+
+def spread(cost: int) -> bytes:
+    """Return an encrypted key whose password is to be stirred in `cost` KiB of memory (RFC 7914)."""
+    return encrypted(named(SCRYPT, sequence(SALT, integer(cost), integer(8), integer(1))))
+
+
+def long_p12() -> bytes:
+    """Return a PKCS #12 file with an RSA key of 19,630 bits, each of whose primes is looked at by OpenSSL."""
+    key = load_der_private_key(mersenne_key(9941, 9689), None, unsafe_skip_rsa_key_validation=True)
+    return pkcs12.serialize_key_and_certificates(b"gw", key, None, None, ENCRYPTED)  # type: ignore[arg-type]
+
+
+def slow_p12() -> bytes:
+    """Return a PKCS #12 file whose password is to be stirred 2**31 times for its checksum (RFC 7292, section 4)."""
+    data = packed(EC, issued())
+    mac = next(at for at in range(4, len(data)) if data[at] == 0x30 and data[at + 1] == len(data) - at - 2)
+    return sequence(data[4:mac], sequence(data[mac + 2 :].removesuffix(integer(2_048)), integer(2**31 - 1)))
+
+
+SLOW = {
+    "PBKDF2": lambda: stirred(2**31 - 1), "PBKDF2 beyond counting": lambda: stirred(2**63),
+    "scrypt": lambda: spread(2**20), "scrypt without end": lambda: spread(2**24),
+    "PKCS #12": slow_p12, "long RSA": long_p12,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_what_costs_too_much_is_given_up(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """In time, with what to do; nothing else is printed."""
+    data, before = SLOW[kind](), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with pytest.raises(MaterialError, match="more than 1 seconds of processor time or 256 MiB of memory") as error:
+        locked.opened(data, PASSWORD, patience=1)
+    assert "openssl pkcs12 -nodes" in error.value.hint
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_common_is_opened() -> None:
+    """A key and a pair, and what OpenSSL and cryptography take for careful today."""
+    careful = PKCS8.PKCS12.encryption_builder().kdf_rounds(1_000_000).build(PASSWORD)
+    assert locked.opened(spelt(EC, Encoding.DER, encryption=ENCRYPTED), PASSWORD) == spelt(EC)
+    assert locked.opened(spelt(EC, encryption=ENCRYPTED), PASSWORD) == spelt(EC)
+    assert locked.opened(packed(EC, leaf := issued(), encryption=careful), PASSWORD) == spelt(EC) + pem(leaf)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x30", b"garbage", stirred(1_000), spread(1_024)])
+def test_what_does_not_open_is_told_as_nothing(data: bytes) -> None:
+    """A wrong password and another kind of file look alike."""
+    assert locked.opened(data, PASSWORD) == b""
+    assert locked.opened(data, None) == b""
