@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.config import reader
-from support import campaigns
+from support import campaigns, warm
 from support.surroundings import need_root
 from support.systemd import NOBODY, authorities, lay, open_place
 
@@ -26,7 +24,6 @@ VERBS = (
 CLOSED = ("parent", "parent/state", "parent/state/generations")
 # So that one in three has each verb once, and each place several times.
 MATRIX = [(verb, CLOSED[(row + place) % len(CLOSED)]) for row, verb in enumerate(VERBS) for place in range(len(CLOSED))]
-COMMAND = (sys.executable, "-m", "agent")
 
 
 @pytest.fixture(name="place")
@@ -46,11 +43,8 @@ def _place() -> Iterator[Path]:
 
 def said_without_rights(place: Path, *words: str) -> str:
     """Run a verb as a user who owns nothing, and return what it says."""
-    done = subprocess.run(
-        [*COMMAND, "--config", str(place / "config.yaml"), *words],
-        capture_output=True, text=True, errors="replace", user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}, check=False,
-    )  # fmt: skip
+    command = ["--config", str(place / "config.yaml"), *words]
+    done = warm.run(command, cwd=Path("/"), env=os.environ, timeout=180, user=NOBODY)
     return done.stdout + done.stderr
 
 

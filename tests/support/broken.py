@@ -30,6 +30,7 @@ from agent.core.aws.endpoints import ALPN_MQTT
 from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
+from support import warm
 from support.crashkit import smalldisk
 from support.gateway import COMMAND, Gateway, Ran
 from support.surroundings import lacks, need_root
@@ -91,11 +92,12 @@ def entry_of(gateway: Gateway) -> Entry:
 
 def check(gateway: Gateway, *arguments: str, within: tuple[str, ...] = (), user: int | None = None) -> Ran:
     """Run the command, in a namespace or as another user if said; it has to be done in time, and to tell no defect."""
-    command = (*within, COMMAND, "--config", str(gateway.config), "check", *arguments)
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=LONGEST, check=False, cwd="/",
-        user=user, group=user, extra_groups=None if user is None else [],
-    )  # fmt: skip
+    words, place = ("--config", str(gateway.config), "check", *arguments), Path("/")
+    if within:
+        command = (*within, COMMAND, *words)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False, cwd=place)
+    else:
+        done = warm.run(words, timeout=LONGEST, cwd=place, env=os.environ, user=user)
     ran = Ran(arguments=arguments, code=done.returncode, out=done.stdout, err=done.stderr)
     gateway.remember(ran)
     assert ran.err == ""

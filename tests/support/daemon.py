@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from support.warm import Process
 
 PATIENCE = 150.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
-LOOK = 0.03  # seconds between two looks
+LOOK, LONGEST_LOOK = 0.03, 0.12  # seconds between two looks: at first, and once it has taken a while
 CLIENT_ID = "gw-0042-cert-agent"
 
 _TAIL = 4_000  # characters of the log in a failed test's message
@@ -205,11 +205,12 @@ class RunningDaemon:
 
     def until(self, condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
         """Return once something holds; fail when it does not in time, or when the daemon ends."""
-        deadline = monotonic() + patience
+        begun = monotonic()
         while not condition():
+            waited = monotonic() - begun
             assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}:\n{self._tail()}"
-            assert monotonic() < deadline, f"no {what} within {patience:g} s:\n{self._tail()}"
-            sleep(LOOK)
+            assert waited < patience, f"no {what} within {patience:g} s:\n{self._tail()}"
+            sleep(min(LONGEST_LOOK, LOOK + waited / 50))
 
     def through(self, seconds: float, condition: Callable[[], object], what: str) -> None:
         """Return after some time through which something held at every look."""

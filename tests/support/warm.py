@@ -38,7 +38,13 @@ _MODULES = (
     *("agent.cli", "agent.cli.changes", "agent.cli.check", "agent.cli.importing", "agent.cli.parser"),
     *("agent.cli.status", "agent.cli.trust", "agent.cli.via_daemon", "agent.operations.wiring"),
     *("agent.daemon.app", "agent.iotcore.async_client", "support.warm_workers"),
+    # What those read once they have something to do.
+    *("agent.crypto.materials", "agent.doctor.probes", "agent.iotcore.requests", "agent.iotcore.sync_client"),
+    *("agent.store.modes", "agent.store.store", "awsiot.iotidentity", "awsiot.iotshadow"),
+    *("cryptography.hazmat.backends.openssl.backend", "encodings.ascii", "encodings.idna"),
 )
+# The SDK's library reads the machine's trust store for each TLS context, 6 ms of a processor, and then drops it.
+NO_STORE = {"SSL_CERT_FILE": os.devnull}
 FORKS_WORKERS = "warm-workers"  # the process of a forked daemon that does, in /proc/PID/comm
 _MOST = 1 << 18  # bytes of a message
 _OUTPUTS = (1, 2)
@@ -46,17 +52,26 @@ _used = [0.0]  # seconds of a processor that commands have used
 
 
 def run(
-    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float, user: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as `subprocess.run` with its output captured; it reads nothing.
+
+    Args:
+        arguments: Those after its name.
+        cwd: Where.
+        env: Its environment.
+        timeout: How many seconds it may take.
+        user: Who runs it, in the group of the same number and no other, where that is not this process's user.
 
     Raises:
         subprocess.TimeoutExpired: It did not end in so many seconds, and was killed.
     """
     outputs = [os.memfd_create("output") for _ in _OUTPUTS]
     try:
-        code = _end_of(_forked(arguments, outputs, cwd=cwd, env=env), timeout)
-        out, err = (os.pread(output, os.fstat(output).st_size, 0).decode() for output in outputs)
+        code = _end_of(_forked(arguments, outputs, cwd=cwd, env=env, user=user), timeout)
+        out, err = (
+            os.pread(output, os.fstat(output).st_size, 0).decode(errors="backslashreplace") for output in outputs
+        )
     finally:
         for output in outputs:
             os.close(output)
@@ -137,11 +152,11 @@ def start_daemon(arguments: Sequence[str], *, cwd: Path, log: Path) -> Forked:
 
 
 def _forked(
-    arguments: Sequence[str], outputs: Sequence[int], *, cwd: Path, env: Mapping[str, str], daemon: bool = False
+    arguments: Sequence[str], outputs: Sequence[int], *, cwd: Path, env: Mapping[str, str], **more: int | None
 ) -> Forked:
     umask = os.umask(0)
     os.umask(umask)
-    order = {"argv": ["iot-cert", *arguments], "cwd": str(cwd), "env": dict(env), "umask": umask, "daemon": daemon}
+    order = {"argv": ["iot-cert", *arguments], "cwd": str(cwd), "env": {**env, **NO_STORE}, "umask": umask, **more}
     message = json.dumps(order).encode()
     assert len(message) < _MOST
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -239,7 +254,11 @@ def _become(order: dict[str, Any], outputs: list[int]) -> None:
     sys.argv = order["argv"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as packaging/debian/iot-cert has it
-    if order["daemon"]:
+    if order.get("user") is not None:
+        os.setgroups([])
+        os.setgid(order["user"])
+        os.setuid(order["user"])
+    if order.get("daemon"):
         import_module("support.warm_workers").arrange()
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from agent.daemon.work import worker_process
 from agent.system import memory
 from agent.worker import main as worker
-from support.warm import FORKS_WORKERS, end
+from support.warm import FORKS_WORKERS, NO_STORE, end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +93,6 @@ def _become(order: dict[str, Any], passed: Sequence[int]) -> None:
     os.closerange(3, 1 << 16)
     Path("/proc/self/comm").write_text(Path(sys.executable).name)
     os.environ.clear()
-    os.environ.update(order["env"])
+    os.environ.update(order["env"] | NO_STORE)
     sys.argv = order["argv"]
     signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGTERM])
