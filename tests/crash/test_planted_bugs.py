@@ -23,10 +23,13 @@ def _early() -> Scenario:
     return replace(_short(), plan=replace(_short().plan, early=True))
 
 
-@pytest.mark.parametrize("bug", [bugs.no_file_sync, bugs.no_directory_sync, bugs.unlink_before_link])
-def test_a_power_cut_finds_what_was_planted(bug: Bug) -> None:
+# One in so many finds it from whichever case on.
+@pytest.mark.parametrize(
+    ("bug", "one_in"), [(bugs.no_file_sync, 11), (bugs.no_directory_sync, 11), (bugs.unlink_before_link, 2)]
+)
+def test_a_power_cut_finds_what_was_planted(bug: Bug, one_in: int) -> None:
     """The model of a disk catches a missing sync of files or directories, and a link that is gone for a moment."""
-    report = campaign.cut_power_everywhere(_short(), bug=bug, one_in=2)
+    report = campaign.cut_power_everywhere(_short(), bug=bug, one_in=one_in)
     points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
 
 
@@ -40,18 +43,18 @@ def test_a_power_cut_finds_a_link_that_may_move_before_its_set_is_known_to_be_pr
 
 def test_a_kill_finds_a_link_that_is_gone_for_a_moment() -> None:
     """The stepper catches the gap between unlink and symlink."""
-    report = campaign.kill_everywhere(_short(), bug=bugs.unlink_before_link)
+    report = campaign.kill_everywhere(_short(), bug=bugs.unlink_before_link, changes=True)
     points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
     assert any("there is no current generation" in complaint for complaint in report.complaints)
 
 
 def test_both_find_an_acknowledgement_that_comes_too_early() -> None:
     """Saying "in use" before it is durable is caught by the stepper and by the model."""
-    for report in (campaign.kill_everywhere(_early(), one_in=4), campaign.cut_power_everywhere(_early(), one_in=2)):
+    for report in (campaign.kill_everywhere(_early(), one_in=16), campaign.cut_power_everywhere(_early(), one_in=4)):
         points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
         assert any("generation 3 is current, and 2 is expected" in complaint for complaint in report.complaints)
 
 
 def test_the_same_scenario_without_a_bug_is_clean() -> None:
     """The catches above are due to the bugs."""
-    assert campaign.cut_power_everywhere(_short()).complaints == ()
+    assert campaign.cut_power_everywhere(_short(), one_in=4).complaints == ()

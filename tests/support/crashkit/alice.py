@@ -19,6 +19,7 @@ import itertools
 import os
 import stat
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -400,35 +401,47 @@ def numbered_states(
     for cut in range(len(operations) + 1):
         prefix = operations[:cut]
         told = {item.mark: item.value for item in prefix if isinstance(item, Told)}
-        for settled, rest, how in _disks(base, prefix):
+        for made in _disks(base, prefix):
             number += 1
             if one_in > 1 and not campaigns.takes(number - 1, one_in):
                 continue
-            tree = _apply(settled, rest)
+            tree, how = made()
             key = digest(tree) + repr(sorted(told.items()))
             if key not in seen:
                 seen.add(key)
                 yield number - 1, CrashState(tree=tree, told=told, how=f"cut after {cut} operations, {how}")
 
 
-def _disks(base: Disk, prefix: list[Operation]) -> Iterator[tuple[Disk, list[Operation], str]]:
+def _disks(base: Disk, prefix: list[Operation]) -> Iterator[Callable[[], tuple[Tree, str]]]:
+    """Yield what makes each disk, with what is lost of it: a sample makes few."""
     pending = _pending(prefix)
     first = pending[0] if pending else len(prefix)
+    settled = cache(partial(_settled, base, prefix, first))
+    rest = list(enumerate(prefix))[first:]
+
+    def without(dropped: tuple[int, ...]) -> tuple[Tree, str]:
+        how = "; ".join(f"lost: {prefix[place]}"[:120] for place in dropped) or "nothing lost"
+        return _apply(settled(), [item for place, item in rest if place not in dropped]), how
+
+    def torn(torn_place: int, write: Operation) -> tuple[Tree, str]:
+        replaced = [write if place == torn_place else item for place, item in rest]
+        return _apply(settled(), replaced), f"torn: write {torn_place}"
+
+    yield from (partial(without, dropped) for dropped in _drops(pending))
+    for place in pending:
+        operation = prefix[place]
+        yield from (partial(torn, place, write) for write in (operation.torn() if isinstance(operation, Write) else ()))
+
+
+def _settled(base: Disk, prefix: list[Operation], first: int) -> Disk:
+    """Return the disk with all that is durable for certain."""
     settled = base.copy()
     for operation in prefix:
         if isinstance(operation, SetEntry):
             operation.make_inode(settled)
     for operation in prefix[:first]:
         operation.apply(settled)
-    rest = list(enumerate(prefix))[first:]
-    for dropped in _drops(pending):
-        how = "; ".join(f"lost: {prefix[place]}"[:120] for place in dropped) or "nothing lost"
-        yield settled, [item for place, item in rest if place not in dropped], how
-    for place in pending:
-        torn = prefix[place]
-        for write in torn.torn() if isinstance(torn, Write) else ():
-            replaced = [write if other == place else item for other, item in rest]
-            yield settled, replaced, f"torn: write {place}"
+    return settled
 
 
 def _pending(prefix: list[Operation]) -> list[int]:

@@ -172,11 +172,27 @@ _LOTS = len(os.sched_getaffinity(0))
 
 
 def kill_everywhere(
-    scenario: Scenario, *, umask: int = 0o022, every: int = 1, one_in: int = 1, bug: Bug = nullcontext
+    scenario: Scenario,
+    *,
+    umask: int = 0o022,
+    every: int = 1,
+    one_in: int = 1,
+    bug: Bug = nullcontext,
+    changes: bool = False,
 ) -> Report:
-    """Kill the change at every call, judge what is left, and let it go on."""
-    total = len(_calls(scenario, bug))
-    return spread(partial(_kill_at_each, scenario, umask, bug), range(0, total, every), one_in=one_in)
+    """Kill the change at every call, judge what is left, and let it go on.
+
+    Args:
+        scenario: The change.
+        umask: Of the process.
+        every: Every so many-th call alone.
+        one_in: One in so many is taken for a sample.
+        bug: What is planted.
+        changes: Only at calls before which the disk has changed: all others leave what one of these leaves.
+    """
+    calls = _calls(scenario, bug)
+    places = [place for place in range(0, len(calls), every) if not changes or calls[place - 1] in syscalls.CHANGING]
+    return spread(partial(_kill_at_each, scenario, umask, bug), places, one_in=one_in)
 
 
 def _carry_out(path: Path, scenario: Scenario, bug: Bug) -> None:
