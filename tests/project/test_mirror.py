@@ -119,6 +119,8 @@ ASPECTS = {
     "core/change/test_machine.py": "core/change/lifecycle",
     "core/change/test_proofs.py": "core/change/decide",
     "core/change/test_refusals.py": "core/change/decide",
+    "core/change/test_requests.py": "core/change/lifecycle",
+    "core/change/test_sets_in_use.py": "core/change/lifecycle",
     "core/report/test_job_documents.py": "core/report/jobs",
     "core/when/test_back_off.py": "core/when/schedule",
     "core/when/test_every_plan.py": "core/when/schedule",

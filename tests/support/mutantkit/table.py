@@ -55,7 +55,7 @@ MUTANTS = (
         old="anchor=anchor or record.anchor",
         new="anchor=anchor",
         killers=(
-            "tests/unit/core/change/test_lifecycle.py::test_a_proof_that_cannot_tell_the_anchor_leaves_the_one_that_is_known",
+            "tests/unit/core/change/test_sets_in_use.py::test_a_proof_that_cannot_tell_the_anchor_leaves_the_one_that_is_known",
         ),
     ),
     Mutant(

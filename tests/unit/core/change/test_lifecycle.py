@@ -1,8 +1,8 @@
+"""The table of a change, stated over all its phases and events: what may happen, and what it leaves."""
+
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import reduce
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,14 +11,10 @@ from agent.core.change.events import (
     Activated,
     CertificateIssued,
     ChangeEvent,
-    Condemned,
-    Confirmed,
     Deployed,
-    Doubted,
     Dropped,
     GenerationPrepared,
     Hastened,
-    KeyLost,
     KeyReady,
     ProbationHeld,
     ProbationPassed,
@@ -31,15 +27,12 @@ from agent.core.change.events import (
     Retired,
     RolledBack,
     StepFailed,
-    TokenExpired,
 )
-from agent.core.change.lifecycle import MAX_PASSED, MAX_REQUESTS, TRANSITIONS, ChangeRecord, Phase, waits_for_word
+from agent.core.change.lifecycle import MAX_PASSED, TRANSITIONS, Phase
 from agent.core.failure.failure import FailureClass
 from support import make
-from support.make import DAY, HOUR, MINUTE, NOW, SECOND
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from support.make import DAY, HOUR, MINUTE, NOW
+from support.unit.changes import after, worn
 
 REFUSALS = {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT}
 
@@ -58,23 +51,6 @@ HAPPY_PATH: list[tuple[type[ChangeEvent], Phase]] = [
     (ProbationPassed, Phase.COMMITTED),
     (Retired, Phase.RETIRED),
 ]
-
-
-def after(record: ChangeRecord, *kinds: type[ChangeEvent]) -> ChangeRecord:
-    """Return the record after events of these types."""
-    return reduce(lambda last, kind: advance(last, make.event(kind)), kinds, record)
-
-
-def worn(phase: Phase) -> ChangeRecord:
-    """Return a record whose every counter has moved in the present phase."""
-    return make.record(
-        phase,
-        attempts=3,
-        resumes=2,
-        retry_at=NOW + MINUTE,
-        failure=make.failure(),
-        refused_since=NOW - MINUTE,
-    )
 
 
 @pytest.mark.parametrize(("phase", "kind"), ILLEGAL)
@@ -130,79 +106,6 @@ def test_a_change_goes_on_after_a_restart_in_any_phase(phase: Phase) -> None:
 def test_a_person_can_end_a_delay_and_nothing_else(phase: Phase) -> None:
     """Haste takes the delay away; what was counted and what has failed stays."""
     assert after(worn(phase), Hastened) == replace(worn(phase), retry_at=None)
-
-
-def test_a_lost_request_goes_back_to_the_key_and_stays_counted() -> None:
-    """A request whose reply went to a connection that is gone is asked again, but it has been asked."""
-    record = after(make.record(Phase.KEY_READY), RequestBegun, Resumed)
-
-    assert record.phase is Phase.KEY_READY
-    assert record.requests == (NOW,)
-    assert after(record, RequestBegun).requests == (NOW, NOW)
-
-
-@pytest.mark.parametrize(
-    "code", ["throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost"]
-)
-def test_a_request_that_certainly_brought_nothing_does_not_count(code: str) -> None:
-    """A request that was refused or never left issued no certificate, so only the earlier ones stay counted."""
-    record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
-    record = advance(record, make.event(RequestFailed, failure=make.failure(code=code)))
-
-    assert record.requests == (NOW - HOUR,)
-    assert record.attempts == 1
-
-
-@pytest.mark.parametrize(
-    "code",
-    ["no-reply", "session-lost", "taken-over", "garbled", "timeout", "certificate-unacceptable", "cloud-unavailable"],
-)
-def test_a_request_that_may_have_brought_a_certificate_counts(code: str) -> None:
-    """A request is counted unless it is certain that nothing was issued."""
-    record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
-    record = advance(record, make.event(RequestFailed, failure=make.failure(code=code)))
-
-    assert record.requests == (NOW - HOUR, NOW)
-
-
-NOTHING_CAME = ["throttled", "denied", "request-refused", "not-authorised", "not-sent", "key-lost"]
-
-
-@pytest.mark.parametrize("kind", [RequestFailed, Rejected, KeyLost])
-@pytest.mark.parametrize("code", [*NOTHING_CAME, "no-reply", "garbled", "crash-loop", "given-up", "tls-context"])
-def test_however_a_request_ends_it_counts_unless_nothing_was_issued(kind: type[ChangeEvent], code: str) -> None:
-    """A refusal that ends the change, or a key that is gone before it was sent, takes the last request back too."""
-    record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
-    record = advance(record, make.event(kind, failure=make.failure(code=code)))
-
-    assert record.requests == ((NOW - HOUR,) if code in NOTHING_CAME else (NOW - HOUR, NOW))
-
-
-@pytest.mark.parametrize("kind", [Rejected, KeyLost])
-@pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.ISSUED, Phase.REGISTERED])
-@pytest.mark.parametrize("code", NOTHING_CAME)
-def test_only_a_request_under_way_is_taken_back(phase: Phase, kind: type[ChangeEvent], code: str) -> None:
-    """Outside of requested the last request has been answered or lost, and stays counted."""
-    record = make.record(phase, requests=(NOW - HOUR, NOW - MINUTE))
-    record = advance(record, make.event(kind, failure=make.failure(code=code)))
-
-    assert record.requests == (NOW - HOUR, NOW - MINUTE)
-
-
-@pytest.mark.parametrize("kind", [RequestFailed, Resumed])
-def test_asking_again_is_no_progress(kind: type[ChangeEvent]) -> None:
-    """Going to and fro between key-ready and requested resets no counter."""
-    record = after(worn(Phase.KEY_READY), RequestBegun)
-    assert (record.attempts, record.resumes, record.refused_since) == (3, 2, NOW - MINUTE)
-
-    record = after(record, kind)
-    assert record.attempts == (4 if kind is RequestFailed else 3)
-    assert record.refused_since == NOW - MINUTE
-
-
-def test_a_request_that_has_begun_is_not_held_back_by_an_old_delay() -> None:
-    """The delay before a request is spent once the request has begun."""
-    assert after(worn(Phase.KEY_READY), RequestBegun).retry_at is None
 
 
 @pytest.mark.parametrize(
@@ -267,294 +170,6 @@ def test_only_a_refusal_begins_the_patience(kind: FailureClass) -> None:
     assert record.refused_since is None
 
 
-@pytest.mark.parametrize("kind", [TokenExpired, KeyLost])
-def test_a_worthless_certificate_is_forgotten(kind: type[ChangeEvent]) -> None:
-    """Without its key or its token a certificate is given up and the change begins again, its requests counted."""
-    record = after(make.record(Phase.ISSUED, unanswered=2), kind)
-
-    assert record.phase is Phase.PLANNED
-    assert (record.issued, record.unanswered, record.thing_name) == (None, 0, None)
-    assert record.requests == (NOW - MINUTE,)
-
-
-@pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED])
-def test_a_lost_key_is_told_and_waits(phase: Phase) -> None:
-    """A key that is gone begins the change again with the reason and a delay, and counts as one failure."""
-    failure = make.failure(FailureClass.STORE, "key-lost")
-    record = advance(worn(phase), KeyLost(at=NOW, failure=failure, retry_at=NOW + HOUR))
-
-    assert (record.phase, record.issued, record.thing_name) == (Phase.PLANNED, None, None)
-    assert (record.failure, record.retry_at) == (failure, NOW + HOUR)
-    assert (record.attempts, record.resumes, record.refused_since) == (1, 0, None)
-
-
-def test_a_restart_while_registering_leaves_the_registration_in_doubt() -> None:
-    """A start in phase issued may have cut off a registration; elsewhere there is none to cut off."""
-    assert after(make.record(Phase.ISSUED), Resumed).unanswered == 1
-    assert after(make.record(Phase.KEY_READY), Resumed).unanswered == 0
-
-
-@pytest.mark.parametrize(
-    ("code", "doubt"),
-    [("no-reply", 1), ("session-lost", 1), ("taken-over", 1), ("taken-over-unsent", 0), ("timeout", 0)],
-)
-def test_only_an_unanswered_registration_is_in_doubt(code: str, doubt: int) -> None:
-    """A failure before anything was sent leaves no doubt, a lost reply does."""
-    record = advance(make.record(Phase.ISSUED), make.event(StepFailed, failure=make.failure(code=code)))
-
-    assert record.unanswered == doubt
-
-
-def test_a_new_certificate_has_no_doubtful_registration() -> None:
-    """The doubt belongs to one token and ends with the next."""
-    assert after(make.record(Phase.REQUESTED, unanswered=3), CertificateIssued).unanswered == 0
-
-
-@pytest.mark.parametrize(("phase", "kind"), [(Phase.REGISTERED, GenerationPrepared), (Phase.ISSUED, Rejected)])
-def test_token_and_certificate_do_not_outlive_their_use(phase: Phase, kind: type[ChangeEvent]) -> None:
-    """Once the generation is written, or the change given up, only the certificate's id is kept."""
-    issued = after(make.record(phase), kind).issued
-
-    assert issued is not None
-    assert (issued.token, issued.certificate_pem) == ("", "")
-    assert issued.certificate_id == make.issued().certificate_id
-
-
-@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
-def test_a_rollback_needs_a_condemnation(phase: Phase) -> None:
-    """Nothing goes back to the base generation without the failure that condemned the new one."""
-    with pytest.raises(IllegalTransitionError, match="needs the failure that condemned"):
-        after(make.record(phase), RolledBack)
-
-
-@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
-def test_only_a_decisive_failure_condemns(phase: Phase) -> None:
-    """No network is not a refusal, whatever its class is called."""
-    doubtful = make.failure(FailureClass.CREDENTIAL)
-
-    with pytest.raises(IllegalTransitionError, match="only a decisive failure"):
-        advance(make.record(phase), Condemned(at=NOW, failure=doubtful))
-
-
-@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
-@pytest.mark.parametrize("base", [6, None])
-def test_only_a_decisive_failure_ends_a_change_whose_set_is_in_use(phase: Phase, base: int | None) -> None:
-    """A doubt never gives up what the gateway runs on."""
-    record = make.record(phase, base=base)
-
-    with pytest.raises(IllegalTransitionError, match="only a decisive failure ends a change whose set is in use"):
-        advance(record, Rejected(at=NOW, failure=make.failure(FailureClass.CREDENTIAL)))
-    assert after(record, Rejected).phase is Phase.REJECTED
-
-
-@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
-def test_a_condemned_set_with_nothing_whole_to_go_back_to_is_rejected(phase: Phase) -> None:
-    """When the rollback finds no set the change ends with the failure that condemned its own."""
-    condemned = after(make.record(phase), Condemned)
-    assert condemned.condemned is not None
-    record = advance(condemned, Rejected(at=NOW, failure=condemned.condemned))
-
-    assert (record.phase, record.failure) == (Phase.REJECTED, condemned.condemned)
-    assert record.issued is not None
-    assert (record.issued.token, record.issued.certificate_pem) == ("", "")
-
-
-def test_a_first_enrolment_cannot_be_condemned() -> None:
-    """Without a base generation there is nothing to go back to."""
-    with pytest.raises(IllegalTransitionError, match="no base generation"):
-        after(make.record(Phase.DEPLOYED, base=None), Condemned)
-
-
-@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
-def test_a_condemned_set_is_rolled_back_and_keeps_its_reason(phase: Phase) -> None:
-    """A condemnation ends every delay, survives restarts and failures, and is the outcome's reason."""
-    condemned = after(worn(phase), Condemned)
-    assert condemned.phase is phase
-    assert condemned.retry_at is None
-
-    record = after(condemned, Resumed, StepFailed, Resumed, RolledBack)
-    assert record.phase is Phase.ROLLED_BACK
-    assert record.failure == condemned.condemned
-
-
-@pytest.mark.parametrize(
-    ("phase", "kind"),
-    [
-        (Phase.ACTIVE, Deployed),
-        (Phase.ACTIVE, ProbationHeld),
-        (Phase.ACTIVE, Doubted),
-        (Phase.DEPLOYED, Doubted),
-        (Phase.ACTIVE, Confirmed),
-        (Phase.DEPLOYED, Confirmed),
-        (Phase.DEPLOYED, ProbationHeld),
-        (Phase.DEPLOYED, ProbationPassed),
-    ],
-)
-def test_a_condemned_set_is_never_deployed_or_committed(phase: Phase, kind: type[ChangeEvent]) -> None:
-    """Success that comes after the condemnation does not undo it."""
-    condemned = after(make.record(phase), Condemned)
-
-    with pytest.raises(IllegalTransitionError, match="a condemned set is rolled back"):
-        after(condemned, kind)
-
-
-def test_a_doubt_brings_the_next_proof_forward_and_is_counted() -> None:
-    """A delay that ends sooner stays, a longer one is cut; without one the proof has a time of its own."""
-    quiet = make.record(Phase.DEPLOYED)
-    doubted = advance(quiet, Doubted(at=NOW, prove_at=NOW + SECOND))
-    assert doubted == replace(quiet, prove_at=NOW + SECOND, doubts=1)
-
-    for retry_at in (NOW + SECOND, NOW + HOUR):
-        late = replace(quiet, retry_at=retry_at, doubts=2)
-        doubted = advance(late, Doubted(at=NOW, prove_at=NOW + MINUTE))
-        assert (doubted.retry_at, doubted.prove_at, doubted.doubts) == (min(retry_at, NOW + MINUTE), NOW + MINUTE, 3)
-
-
-@pytest.mark.parametrize("kind", FailureClass)
-def test_a_proof_that_failed_on_probation_is_due_until_one_is_accepted(kind: FailureClass) -> None:
-    """Whatever it failed with; only what the broker said about the set itself is counted as a refusal."""
-    record = advance(make.record(Phase.DEPLOYED, doubts=2), make.event(StepFailed, failure=make.failure(kind)))
-    refused = kind in {FailureClass.CREDENTIAL, FailureClass.POLICY}
-    assert (record.prove_at, record.doubts, record.refusals) == (NOW, 2, int(refused))
-
-    record = after(record, ProbationHeld)
-    assert (record.prove_at, record.doubts, record.refusals) == (None, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("kind", "prove_at", "refusals"),
-    [
-        (FailureClass.CREDENTIAL, NOW, 1),
-        (FailureClass.POLICY, NOW, 1),
-        (FailureClass.DEPENDANT, NOW + SECOND, 0),
-        (FailureClass.NETWORK, None, 0),
-        (FailureClass.STORE, None, 0),
-    ],
-)
-def test_a_proof_that_failed_before_the_others_are_told_holds_them_up_only_for_a_refusal(
-    kind: FailureClass, prove_at: datetime | None, refusals: int
-) -> None:
-    """Nothing speaks against the set otherwise; a doubt that is still to come outlives another program's failure."""
-    doubted = make.record(Phase.ACTIVE, prove_at=NOW + SECOND, doubts=1)
-    record = advance(doubted, make.event(StepFailed, failure=make.failure(kind)))
-
-    assert (record.prove_at, record.refusals) == (prove_at, refusals)
-
-
-def test_a_proof_before_the_others_are_told_leaves_their_patience_as_it_was() -> None:
-    """A network that flaps, with a set that is accepted each time, gives a dependant no more time."""
-    record = advance(make.record(Phase.ACTIVE), make.event(StepFailed, failure=make.failure(FailureClass.DEPENDANT)))
-    record = advance(record, make.event(Doubted, NOW + MINUTE))
-    record = advance(record, make.event(ProbationHeld, NOW + MINUTE))
-
-    assert (record.phase, record.checked_at, record.refused_since) == (Phase.ACTIVE, NOW + MINUTE, NOW)
-    assert (record.failure, record.retry_at, record.attempts, record.prove_at) == (None, None, 0, None)
-
-
-def test_a_doubt_and_a_refusal_outlast_the_telling_of_the_others() -> None:
-    """What was held against the set is not forgotten because other programs took it up."""
-    record = after(make.record(Phase.ACTIVE, prove_at=NOW, doubts=1, refusals=1), Deployed)
-
-    assert (record.phase, record.prove_at, record.doubts, record.refusals) == (Phase.DEPLOYED, NOW, 1, 1)
-
-
-def test_a_confirmation_ends_probation_and_every_delay() -> None:
-    """It is dated once, and takes nothing away of what was counted or has failed."""
-    record = worn(Phase.DEPLOYED)
-    confirmed = advance(record, Confirmed(at=NOW + SECOND))
-    assert confirmed == replace(record, confirmed_at=NOW + SECOND, probation_until=NOW + SECOND, retry_at=None)
-
-    again = advance(confirmed, Confirmed(at=NOW + MINUTE))
-    assert (again.confirmed_at, again.probation_until) == (NOW + SECOND, NOW + MINUTE)
-
-
-def test_a_confirmation_before_the_others_are_told_ends_probation_as_it_begins() -> None:
-    """A program that was just restarted may say so before the agent has seen it come up."""
-    record = after(make.record(Phase.ACTIVE), Confirmed)
-    record = advance(record, Deployed(at=NOW + MINUTE, probation=7 * MINUTE))
-
-    assert (record.phase, record.confirmed_at, record.probation_until) == (Phase.DEPLOYED, NOW, NOW + MINUTE)
-
-
-def test_the_word_of_an_application_leaves_probation_its_time() -> None:
-    """It is dated, and nothing else is moved; a person's, given later, ends probation."""
-    record = worn(Phase.DEPLOYED)
-    confirmed = advance(record, Confirmed(at=NOW + SECOND, early=False))
-    assert confirmed == replace(record, confirmed_at=NOW + SECOND)
-
-    early = advance(confirmed, Confirmed(at=NOW + MINUTE))
-    assert (early.confirmed_at, early.probation_until) == (NOW + SECOND, NOW + MINUTE)
-
-
-def test_the_word_is_waited_for_from_when_the_others_were_told() -> None:
-    """Where it is asked for, and until it has come, or the set is given up."""
-    quiet = after(make.record(Phase.ACTIVE), Deployed)
-    assert (quiet.confirm_until, waits_for_word(quiet)) == (None, False)
-
-    record = advance(make.record(Phase.ACTIVE), make.event(Deployed, confirm=3 * MINUTE))
-    assert (record.confirm_until, waits_for_word(record)) == (NOW + 3 * MINUTE, True)
-    assert not waits_for_word(after(record, Confirmed))
-    assert not waits_for_word(after(record, Condemned))
-    assert not waits_for_word(after(record, Confirmed, ProbationPassed))
-
-
-def test_a_set_without_its_word_is_final_only_with_a_word_about_that() -> None:
-    """What it is final without goes where a dependant's failure goes: into history, exit code and answers."""
-    record = make.record(Phase.DEPLOYED, confirm_until=NOW)
-    with pytest.raises(IllegalTransitionError, match="is not final without a word about that"):
-        after(record, ProbationPassed)
-
-    missing = make.failure(FailureClass.DEPENDANT, "not-confirmed")
-    final = advance(record, make.event(ProbationPassed, NOW + SECOND, problem=missing, synchronised=True))
-    assert (final.phase, final.degraded, final.confirmed_at) == (Phase.COMMITTED, missing, None)
-    assert (final.checked_at, final.good_time) == (NOW + SECOND, NOW + SECOND)
-    assert after(replace(record, confirmed_at=NOW), ProbationPassed).degraded is None
-
-
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.ACTIVE, Phase.DEPLOYED}])
-def test_nothing_but_a_set_in_use_on_probation_is_confirmed(phase: Phase) -> None:
-    """What is not in use yet cannot work, and what is final needs no word."""
-    with pytest.raises(IllegalTransitionError):
-        after(make.record(phase), Confirmed)
-
-
-def test_probation_counts_from_deployment() -> None:
-    """The trial period begins when the dependants use the new set."""
-    record = advance(make.record(Phase.ACTIVE), Deployed(at=NOW, probation=7 * MINUTE))
-
-    assert record.probation_until == NOW + 7 * MINUTE
-
-
-@pytest.mark.parametrize(
-    ("phase", "kind"),
-    [(Phase.PREPARED, Proven), (Phase.DEPLOYED, ProbationHeld), (Phase.DEPLOYED, ProbationPassed)],
-)
-@pytest.mark.parametrize("synchronised", [True, False])
-def test_only_a_proof_under_a_synchronised_clock_dates_the_past(
-    phase: Phase, kind: type[ChangeEvent], *, synchronised: bool
-) -> None:
-    """Every proof is dated, but only a synchronised clock makes it a floor for later clocks."""
-    earlier = NOW - DAY
-    record = make.record(phase, good_time=earlier, checked_at=None)
-    record = advance(record, make.event(kind, NOW + SECOND, synchronised=synchronised))
-
-    assert record.checked_at == NOW + SECOND
-    assert record.good_time == (NOW + SECOND if synchronised else earlier)
-
-
-@pytest.mark.parametrize(
-    ("phase", "kind"),
-    [(Phase.PREPARED, Proven), (Phase.DEPLOYED, ProbationHeld), (Phase.DEPLOYED, ProbationPassed)],
-)
-@pytest.mark.parametrize(("told", "known"), [("", "aa" * 32), ("bb" * 32, "bb" * 32)])
-def test_a_proof_that_cannot_tell_the_anchor_leaves_the_one_that_is_known(
-    phase: Phase, kind: type[ChangeEvent], told: str, known: str
-) -> None:
-    """Another one takes its place."""
-    record = make.record(phase, anchor="aa" * 32)
-    assert advance(record, make.event(kind, anchor=told)).anchor == known
-
-
 def test_the_list_of_passed_phases_stays_bounded() -> None:
     """A change that is refused for ever keeps the latest phases and forgets the oldest."""
     record = make.record(Phase.KEY_READY)
@@ -563,15 +178,6 @@ def test_the_list_of_passed_phases_stays_bounded() -> None:
 
     assert len(record.passed) == MAX_PASSED
     assert record.passed[-1][0] is Phase.KEY_READY
-
-
-def test_the_list_of_requests_stays_bounded() -> None:
-    """A change that asks for ever keeps the latest requests, as many as any daily limit needs."""
-    earlier = tuple(NOW - DAY + number * SECOND for number in range(MAX_REQUESTS))
-    record = after(make.record(Phase.KEY_READY, requests=earlier), RequestBegun)
-
-    assert len(record.requests) == MAX_REQUESTS
-    assert record.requests == (*earlier[1:], NOW)
 
 
 def test_current_moves_only_after_a_proof() -> None:
