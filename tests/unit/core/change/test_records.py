@@ -1,9 +1,9 @@
+"""Records of changes on disk: what comes back, what is refused by name, and what people are shown."""
+
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import fields, replace
-from datetime import UTC
 from typing import Any
 
 import pytest
@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.change.events import Issued
-from agent.core.change.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.records import (
     FORMAT,
-    MAX_MANIFEST,
-    MAX_RECORD,
     decode_manifest,
     decode_record,
     encode_manifest,
@@ -24,13 +22,11 @@ from agent.core.change.records import (
     public,
 )
 from agent.core.failure.failure import Failure, FailureClass
-from agent.core.jsonio import PlainError, encode, to_plain
-from agent.core.values import Kind, Manifest, Origin, Provenance, TrustSource
-from support import campaigns, make
-from support.make import HOUR, MINUTE, NOW
+from agent.core.jsonio import PlainError, to_plain
+from agent.core.values import Kind, Origin
+from support import make
+from support.unit.changes import COUNTS, FULL, GOES_BACK, TIMES
 
-TIMES = st.datetimes(timezones=st.just(UTC))
-COUNTS = st.integers(0, 10**9)
 # A failure makes whatever it is told fit a record, lone surrogates included.
 SAID = st.text(st.characters(), max_size=80)
 FAILURES = st.builds(
@@ -52,8 +48,6 @@ ISSUED = st.builds(
 THINGS = st.text(min_size=1, max_size=128)
 # In these phases a record without a certificate contradicts itself.
 WITHOUT_CERTIFICATE = [Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.REJECTED]
-# Of the unfinished phases these alone can be condemned, given a base.
-GOES_BACK = [Phase.ACTIVE, Phase.DEPLOYED]
 
 
 def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
@@ -107,48 +101,6 @@ def _records(
 
 RECORDS = st.sampled_from(Phase).flatmap(records)
 FINISHED = st.sampled_from([phase for phase in Phase if phase.ended]).flatmap(records)
-HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
-MANIFESTS = st.builds(
-    Manifest,
-    number=COUNTS,
-    kind=st.sampled_from(Kind),
-    change=st.text(max_size=64),
-    origin=st.sampled_from(Origin),
-    thing_name=st.text(max_size=128),
-    certificate_id=HASHES,
-    not_before=TIMES,
-    not_after=TIMES,
-    created_at=TIMES,
-    files=st.dictionaries(st.sampled_from(["key.pem", "key.uri", "certificate.pem", "trust.pem"]), HASHES, min_size=1),
-    trust=st.builds(Provenance, source=st.sampled_from(TrustSource), version=COUNTS, issued_at=TIMES | st.none())
-    | st.none(),
-)
-
-FULL = make.record(
-    Phase.ISSUED,
-    passed=((Phase.KEY_READY, NOW - MINUTE), (Phase.ISSUED, NOW)),
-    thing_name=make.THING,
-    attempts=2,
-    resumes=1,
-    resumed_at=NOW,
-    retry_at=NOW + HOUR,
-    failure=make.failure(),
-    refused_since=NOW,
-    probation_until=NOW,
-    checked_at=NOW,
-    prove_at=NOW,
-    doubts=3,
-    refusals=1,
-    confirm_until=NOW,
-    confirmed_at=NOW,
-    good_time=NOW,
-    order="job:j-1:1",
-    replaces="cd" * 32,
-    retired_at=NOW,
-    anchor="ef" * 32,
-    dropped_at=NOW,
-)
-CONDEMNED = replace(FULL, phase=Phase.DEPLOYED, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))
 
 
 def changed(**changes: Any) -> bytes:
@@ -172,13 +124,6 @@ def test_any_record_survives_the_disk(record: ChangeRecord) -> None:
     assert data.endswith(b"}\n")
     assert data.count(b"\n") == 1
     assert decode_record(data, "change.json") == record
-
-
-@make.FEW
-@given(manifest=MANIFESTS)
-def test_any_manifest_survives_the_disk(manifest: Manifest) -> None:
-    """A manifest reads back as it was written."""
-    assert decode_manifest(encode_manifest(manifest), "manifest.json") == manifest
 
 
 @make.FEW
@@ -396,183 +341,6 @@ def test_a_spent_token_is_no_contradiction_once_it_is_registered() -> None:
 def test_a_name_that_this_version_does_not_know_is_ignored() -> None:
     """Within a format names may be added, so an unknown one is no reason to give a change up."""
     assert decode_record(changed(colour="red"), "change.json") == FULL
-
-
-def test_an_oversize_record_is_refused() -> None:
-    """The bound on a record and on a manifest is in bytes."""
-    with pytest.raises(PlainError, match="bytes and 262144 are allowed"):
-        decode_record(encode_record(FULL).ljust(MAX_RECORD + 1), "change.json")
-    with pytest.raises(PlainError, match="bytes and 16384 are allowed"):
-        decode_manifest(encode_manifest(make.manifest()).ljust(MAX_MANIFEST + 1), "manifest.json")
-    assert decode_record(encode_record(FULL).ljust(MAX_RECORD), "change.json") == FULL
-
-
-def test_the_largest_certificate_and_token_fit() -> None:
-    """A certificate and a token of the largest size that acceptance allows can be kept and read back."""
-    pem = ("x" * 64 + "\n") * 1008
-    record = make.record(Phase.ISSUED, issued=Issued(certificate_pem=pem, certificate_id="a", token="t" * 4096, at=NOW))
-
-    assert decode_record(encode_record(record), "change.json") == record
-
-
-@pytest.mark.parametrize("phase", [Phase.ISSUED, Phase.DEPLOYED])
-def test_a_record_that_is_full_in_every_place_fits(phase: Phase) -> None:
-    """The longest texts, in characters that take the most room, leave a record that can be read back."""
-    long = "😀" * 9999
-    worst = Failure(kind=FailureClass.PROTOCOL, code="😀" * 99, message=long, remedy=long, promise=long)
-    record = make.record(
-        phase,
-        reason="😀" * 500,
-        issued=Issued(certificate_pem=("x" * 64 + "\n") * 1008, certificate_id="a" * 64, token="t" * 4096, at=NOW),
-        passed=((Phase.REQUESTED, NOW.replace(microsecond=1)),) * MAX_PASSED,
-        requests=(NOW.replace(microsecond=1),) * MAX_REQUESTS,
-        thing_name="😀" * 128,
-        order="😀" * 128,
-        replaces="😀" * 64,
-        retired_at=NOW.replace(microsecond=1),
-        failure=worst,
-        condemned=worst if phase in GOES_BACK else None,
-    )
-
-    assert decode_record(encode_record(record), "change.json") == record
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"\n", b"null", b"[]", b"{}", b"[" * 200_000, b'{"format":' + b"1" * 200_000 + b"}", b"\x00" * 4096]
-)
-def test_what_is_no_record_at_all_is_refused(data: bytes) -> None:
-    """Nothing, zeros, brackets and digits are complaints like any other."""
-    with pytest.raises(PlainError):
-        decode_record(data, "change.json")
-    with pytest.raises(PlainError):
-        decode_manifest(data, "manifest.json")
-
-
-@pytest.mark.parametrize("record", [FULL, CONDEMNED], ids=["issued", "condemned"])
-def test_every_single_bit_flip_gives_a_record_or_a_complaint(record: ChangeRecord) -> None:
-    """Whichever bit of a record flips on flash, nothing but the module's own error comes of it."""
-    data = encode_record(record)
-    taken = campaigns.places(len(data) * 8, 5)
-    refused = 0
-    for place in taken:
-        flipped = bytearray(data)
-        flipped[place // 8] ^= 1 << place % 8
-        refused += _read(bytes(flipped)) is None
-
-    assert len(taken) * 3 // 8 <= refused <= len(taken)
-
-
-def test_every_single_bit_flip_of_a_manifest_is_refused() -> None:
-    """A manifest is sealed with a hash over itself, so that not even a thing's name can turn into another."""
-    data = encode_manifest(make.manifest())
-
-    for position in range(len(data) - 1):  # the newline at the end means nothing
-        for bit in range(8):
-            flipped = bytearray(data)
-            flipped[position] ^= 1 << bit
-            with pytest.raises(PlainError, match=r"^manifest\.json: "):
-                decode_manifest(bytes(flipped), "manifest.json")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"thing_name": "gw-0043"},
-        {"number": 8},
-        {"colour": "red"},
-        {"colour": json.loads("[" * 600 + "]" * 600)},
-        {"seal": "00" * 32},
-        {"seal": ""},
-    ],
-    ids=["thing", "number", "more", "deep", "another seal", "empty seal"],
-)
-def test_a_manifest_that_was_changed_is_refused(changes: dict[str, Any]) -> None:
-    """The seal covers every value and every name, known or not."""
-    manifest = {**json.loads(encode_manifest(make.manifest())), **changes}
-
-    with pytest.raises(PlainError, match=r"^manifest\.json: it changed since it was written$"):
-        decode_manifest(json.dumps(manifest).encode(), "manifest.json")
-
-
-@pytest.mark.parametrize("value", ["1e999", "[-1e999]"], ids=["infinite", "inner"])
-def test_a_manifest_that_holds_what_cannot_be_written_is_refused(value: str) -> None:
-    """What parses and yet cannot be sealed is a complaint like any other."""
-    data = encode_manifest(make.manifest()).replace(b"{", b'{"colour":' + value.encode() + b",", 1)
-
-    with pytest.raises(PlainError, match=r"^manifest\.json: it holds what no manifest holds$"):
-        decode_manifest(data, "manifest.json")
-
-
-def test_a_manifest_without_its_seal_is_refused() -> None:
-    """What nothing vouches for is not used."""
-    manifest = json.loads(encode_manifest(make.manifest()))
-    del manifest["seal"]
-
-    with pytest.raises(PlainError, match=r"^manifest\.json: seal: "):
-        decode_manifest(json.dumps(manifest).encode(), "manifest.json")
-
-
-@pytest.mark.parametrize("record", [FULL, CONDEMNED], ids=["issued", "condemned"])
-def test_every_cut_of_a_record_is_refused(record: ChangeRecord) -> None:
-    """A record of which the end is missing is never taken for a whole one."""
-    data = encode_record(record)
-
-    assert all(_read(data[:end]) is None for end in range(len(data) - 1))
-    assert _read(data[:-1]) == record  # only the newline is missing
-
-
-@make.MANY
-@given(
-    wounds=st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=4), st.integers(0, 40)), min_size=1, max_size=5)
-)
-def test_any_damage_gives_a_record_or_a_complaint(wounds: list[tuple[int, bytes, int]]) -> None:
-    """Bytes that are replaced, inserted and torn out raise nothing but the module's own error."""
-    data = encode_record(FULL)
-    for place, filling, length in wounds:
-        start = place % (len(data) + 1)
-        data = data[:start] + filling + data[start + length :]
-    found = _read(data)
-
-    assert found is None or _read(encode_record(found)) == found
-
-
-def _read(data: bytes) -> ChangeRecord | None:
-    """Return the record in `data`, or None when it is refused; any other error is one of the test."""
-    try:
-        return decode_record(data, "change.json")
-    except PlainError:
-        return None
-
-
-@pytest.mark.parametrize(
-    ("trust", "complaint"),
-    [
-        (7, "trust: an object is expected"),
-        ({}, "trust: source"),
-        ({"source": "rumour"}, "trust: source"),
-        ({"source": "bundle", "version": "7"}, "trust: version"),
-        ({"source": "bundle", "version": -1}, "trust: version"),
-        ({"source": "bundle", "issued_at": "yesterday"}, "trust: issued_at"),
-    ],
-)
-def test_a_provenance_that_is_none_is_refused(trust: object, complaint: str) -> None:
-    """With the manifest that it stands in, which is damaged then."""
-    plain = {**json.loads(encode_manifest(make.manifest())), "trust": trust}
-    plain.pop("seal")
-    sealed = {**plain, "seal": hashlib.sha256(encode(plain)).hexdigest()}
-
-    with pytest.raises(PlainError, match=rf"^manifest\.json: {complaint}"):
-        decode_manifest(json.dumps(sealed).encode(), "manifest.json")
-
-
-def test_a_manifest_from_before_provenance_was_known_is_read() -> None:
-    """The generations of a gateway in the field have none, and no agent may call them damaged."""
-    plain = json.loads(encode_manifest(make.manifest()))
-    del plain["seal"]
-    plain.pop("trust", None)
-    sealed = {**plain, "seal": hashlib.sha256(encode(plain)).hexdigest()}
-
-    assert decode_manifest(json.dumps(sealed).encode(), "manifest.json") == make.manifest()
 
 
 def test_a_record_from_before_anchors_were_noted_is_read() -> None:
