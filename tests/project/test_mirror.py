@@ -128,6 +128,7 @@ ASPECTS = {
     "core/when/test_every_plan.py": "core/when/schedule",
     "core/when/test_first_certificate.py": "core/when/schedule",
     "core/when/test_past.py": "core/when/schedule",
+    "core/when/test_retirement_others.py": "core/when/retirement",
     "core/when/test_suggestions.py": "core/when/schedule",
     "core/when/test_wrong_clock.py": "core/when/schedule",
     "crypto/test_import_pairs.py": "crypto/import_files",

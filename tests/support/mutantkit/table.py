@@ -95,7 +95,7 @@ MUTANTS = (
         old="if record.retired_at or record.dropped_at} | set(in_use)",
         new="if record.retired_at} | set(in_use)",
         killers=(
-            "tests/unit/core/when/test_retirement.py::test_what_was_dropped_is_settled_and_nothing_else_of_the_change_is_touched",
+            "tests/unit/core/when/test_retirement_others.py::test_what_was_dropped_is_settled_and_nothing_else_of_the_change_is_touched",
         ),
     ),
     Mutant(
