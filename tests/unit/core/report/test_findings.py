@@ -1,8 +1,9 @@
+"""What is wrong with a gateway, by its status: each problem in a sentence, with what it means for the gateway."""
+
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,54 +15,22 @@ from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.failure.readmission import way_back
-from agent.core.report.findings import LONG_DOWN, events, judge, turns
+from agent.core.report.findings import LONG_DOWN, events, judge
 from agent.core.report.journal_events import Event
 from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain, screen
-from agent.core.report.seen import Damage, SetInUse, WatchedEnd, WatchedFile
-from agent.core.report.status import Renewal, Retiring
+from agent.core.report.seen import Damage, WatchedFile
+from agent.core.report.status import Retiring
 from agent.core.text import clock_time
-from agent.core.timekeeping import ClockState
 from agent.core.values import Kind
-from agent.core.when.renewal import RenewalPolicy, renewal_window
 from support import make
 from support.make import DAY, HOUR, NOW, SECOND
+from support.unit.judged import IMPLAUSIBLE, ending, judged, watched, with_anchors
 
 if TYPE_CHECKING:
     from agent.core.report.status import Status
 
-IMPLAUSIBLE = make.reading(state=ClockState.IMPLAUSIBLE)
 TROUBLE = make.failure(message="The name cannot be resolved.")
-
-
-def judged(status: Status) -> tuple[list[str], Exit]:
-    """Return the sentences and the exit code."""
-    found = judge(status)
-    return list(found.health), found.exit
-
-
-def with_anchors(*ends: datetime) -> SetInUse:
-    """Return a set in use whose anchors end so."""
-    return make.in_use(anchors=tuple(make.anchor(not_after=end) for end in ends))
-
-
-def ending(not_after: datetime, emergency_at: datetime | None = None) -> dict[str, Any]:
-    """Return the fields of a status whose certificate ends so."""
-    window = renewal_window(NOW - DAY, NOW + 364 * DAY, RenewalPolicy())
-    emergency = {} if emergency_at is None else {"emergency_at": emergency_at}
-    return {
-        "current": make.in_use(certificate=make.certificate(not_after=not_after)),
-        "renewal": Renewal(splay=0.5, window=replace(window, **emergency)),
-    }
-
-
-def watched(*ends: datetime, warn: timedelta = 30 * DAY) -> WatchedFile:
-    """Return a watched file whose certificates end so."""
-    named = (
-        WatchedEnd(subject=f"CN=Server {place},O=Example", sha256=f"{place:02x}" * 32, not_after=end)
-        for place, end in enumerate(ends)
-    )
-    return WatchedFile(path="/etc/app.pem", warn=warn, certificates=len(ends), ends=tuple(named))
 
 
 def damage(severity: Exit, text: str) -> Damage:
@@ -417,108 +386,3 @@ def test_a_gateway_without_a_set_tells_its_other_troubles_too() -> None:
     assert code is Exit.CRITICAL
     for part in ("No set is accepted.", "c.yaml:2", "The name cannot be resolved."):
         assert any(part in sentence for sentence in health)
-
-
-# -- retirement --------------------------------------------------------------------------------------------------------
-
-
-WAITS = Retiring(change="c-2", certificate_id="02" * 32, due=NOW, waits_for=("nginx.service", "copy /etc/app.pem"))
-UNANSWERED = Retiring(change="c-3", certificate_id="03" * 32, due=NOW, unanswered="retire was not answered in time.")
-REFUSED = Retiring(change="c-4", certificate_id="04" * 32, due=NOW, refused="Not yours.")
-
-
-def test_only_a_refused_retirement_is_a_fault() -> None:
-    """That a program does not use the set is one already; that no answer came is a note."""
-    assert judged(make.status(retiring=(WAITS,))) == ([], Exit.DONE)
-    assert judged(make.status(retiring=(UNANSWERED,))) == ([], Exit.DONE)
-    assert judge(make.status(retiring=(WAITS, UNANSWERED, REFUSED))).exit is Exit.DEGRADED
-
-
-def test_the_journal_hears_what_a_retirement_waits_for_once_it_is_due() -> None:
-    """And that no answer came; with the names, and with an event for each."""
-    early = events(make.status(NOW - HOUR, retiring=(WAITS, UNANSWERED)))
-    due = events(make.status(retiring=(WAITS, UNANSWERED)))
-
-    assert list(early.values()) == [Event.RETIRE_UNANSWERED]
-    assert list(due.values()) == [Event.RETIRE_WAITS, Event.RETIRE_UNANSWERED]
-    waits, unanswered = due
-    assert "020202020202" in waits
-    assert "nginx.service, copy /etc/app.pem" in waits
-    assert unanswered.startswith("The request to retire 030303030303 has no answer: retire was not answered in time.")
-    assert "rotation: {retire: false}" in unanswered
-    assert events(make.status(retiring=(replace(WAITS, waits_for=()),))) == {}
-
-
-# -- alarms at distances -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("left", "within"),
-    [
-        (180 * DAY, ""), (180 * DAY - SECOND, "180 d"), (30 * DAY, "180 d"), (30 * DAY - SECOND, "30 d"),
-        (7 * DAY, "30 d"), (7 * DAY - SECOND, "7 d"), (SECOND, "7 d"),
-    ],
-)  # fmt: skip
-def test_an_anchor_raises_an_alarm_at_each_distance(left: timedelta, within: str) -> None:
-    """The journal tells a sentence once, so it is another at each distance, and the same in between."""
-    told = [text.rpartition("in less than ")[2] for text in events(make.status(current=with_anchors(NOW + left)))]
-
-    assert told == ([f"{within}."] if within else [])
-
-
-def test_the_judgement_changes_by_the_clock_at_the_turns_alone() -> None:
-    """So the daemon need not look in between, and is never late."""
-    current = with_anchors(NOW + 200 * DAY, NOW + 20 * DAY)
-    changes = {**ending(NOW + 50 * DAY, emergency_at=NOW + 40 * DAY), "watched": (watched(NOW + 90 * DAY),)}
-    changes["current"] = replace(current, certificate=changes["current"].certificate)
-    at = sorted({instant for instant in turns(make.status(**changes)) if instant > NOW})
-    tick = timedelta(microseconds=1)
-
-    def told(now: datetime) -> tuple[list[str], Exit]:
-        return judged(make.status(now, **changes))
-
-    for before, after in itertools.pairwise([NOW, *at, NOW + 300 * DAY]):
-        assert told(before + tick) == told(after - tick)
-    differ = [instant for instant in at if told(instant - tick) != told(instant + tick)]
-    assert differ == at
-    assert list(turns(make.status(current=None))) == []
-
-
-def test_an_alarm_is_told_once_at_each_distance() -> None:
-    """Looked at every hour of the last half year, one anchor makes four sentences."""
-    current = with_anchors(NOW)
-    looks = (make.status(NOW + hour * HOUR, current=current) for hour in range(-200 * 24, 24))
-    anchors = {text for status in looks for text in events(status) if "anchor" in text}
-
-    assert len(anchors) == 4
-    assert {text.split(", ")[-1] for text in anchors if "less" in text} == {
-        "in less than 180 d.", "in less than 30 d.", "in less than 7 d.",
-    }  # fmt: skip
-
-
-def test_without_distances_only_the_end_is_told() -> None:
-    """An operator who wants no warnings gets none."""
-    near, ended = (make.status(current=with_anchors(at), warn_anchors=()) for at in (NOW + SECOND, NOW))
-
-    assert judged(near) == ([], Exit.DONE)
-    assert judge(ended).exit is Exit.DEGRADED
-
-
-def test_each_anchor_has_an_alarm_of_its_own() -> None:
-    """And only the one that the endpoint chains to is critical once it has ended."""
-    ends = (NOW - DAY, NOW + DAY, NOW + 900 * DAY)
-    anchors = tuple(make.anchor(not_after=end, sha256=f"{place:02x}" * 32) for place, end in enumerate(ends))
-    current = make.in_use(anchors=anchors)
-
-    found = judge(make.status(current=current, anchor_in_use="01" * 32))
-    assert (len(found.health), found.exit) == (2, Exit.DEGRADED)
-    found = judge(make.status(current=current, anchor_in_use="00" * 32))
-    assert (len(found.health), found.exit) == (2, Exit.CRITICAL)
-
-
-def test_watched_files_are_judged_without_a_set_and_not_without_a_clock() -> None:
-    """They are another program's, which may need them before this gateway has a certificate."""
-    soon = (watched(NOW + DAY),)
-
-    assert len(judge(make.status(current=None, watched=soon)).health) == 2
-    assert len(judge(make.status(clock=IMPLAUSIBLE, watched=soon)).health) == 1
