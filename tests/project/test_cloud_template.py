@@ -11,24 +11,17 @@ from typing import Any
 import pytest
 
 from agent.backend import names, settings
-from agent.backend.decide import vending
 from agent.backend.decide.rotation import MOST_POLICIES as MOST
 from agent.core.aws import topics
 from agent.core.report import jobs
 from agent.sandbox.policies import THING_NAME, allows
-from support.stack import ACCOUNT, LONGEST_PREFIX, PLACES, ROOT, TEMPLATE, Stack, statements, worst
+from support.stack import ACCOUNT, PLACES, ROOT, TEMPLATE, Stack, statements, worst
 
 POLICY_LIMIT = 2048  # characters of an IoT policy, white space aside
 BODY_LIMIT = 10_240  # characters of a provisioning template's body
 BUCKET_LIMIT = 1_000_000  # bytes of a template that CloudFormation takes from a bucket
 FUNCTIONS = {"Hook": "hook", "Retire": "retire", "Sweep": "sweep", "Vend": "vend", "Audit": "audit", "Sign": "sign"}
 IOT_POLICIES = ["SessionPolicy", "RotationPolicy", "ClaimPolicy"]
-
-
-@pytest.fixture
-def stack() -> Stack:
-    """Return the stack with all that it can have."""
-    return Stack(given={"Vending": "on", "Audits": "on", "Signer": "on"})
 
 
 def body(stack: Stack, template: str) -> dict[str, Any]:
@@ -43,8 +36,6 @@ def compact(value: object) -> str:
 
 
 # ---- sizes and names -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("region", PLACES.values())
 def test_everything_fits_with_the_longest_names(region: str) -> None:
     """In each partition's region of the longest name, with the longest names that the parameters take."""
@@ -99,8 +90,6 @@ def test_every_name_begins_with_the_prefix() -> None:
 
 
 # ---- certificates --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("template", ["Enrolment", "Rotation"])
 def test_a_certificate_is_attached_exclusively_and_is_asked_about(stack: Stack, template: str) -> None:
     """Otherwise the thing's name resolves for no client id but its own, and the agent's is refused everywhere."""
@@ -149,8 +138,6 @@ def test_application_policies_are_in_both_templates_and_told_to_the_hook(number:
 
 
 # ---- what outlives the stack ---------------------------------------------------------------------------------------
-
-
 def test_what_gateways_need_outlives_the_stack(stack: Stack) -> None:
     """Their policies and what is known of them: whether the stack is deleted, or a name in it is changed."""
     needed = {"AWS::IoT::Policy", "AWS::DynamoDB::Table"}
@@ -178,8 +165,6 @@ def test_tables_are_protected_from_a_slip(stack: Stack) -> None:
 
 
 # ---- what a gateway may do -----------------------------------------------------------------------------------------
-
-
 def granted(stack: Stack, action: str, *policies: str) -> tuple[str, ...]:
     """Return what an action is allowed on by IoT policies, without the account's part of each ARN."""
     pairs = [pair for name in policies for pair in statements(stack.resources[name]["Properties"]["PolicyDocument"])]
@@ -236,8 +221,6 @@ def test_a_claim_reaches_one_template(stack: Stack) -> None:
 
 
 # ---- the functions -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("logical", "name"), FUNCTIONS.items())
 def test_a_function_runs_what_there_is_with_what_it_reads(stack: Stack, logical: str, name: str) -> None:
     """Its handler exists, and its environment is what the code asks for, no more and no less."""
@@ -324,8 +307,6 @@ def test_a_role_is_taken_by_whom_it_is_for(stack: Stack) -> None:
 
 
 # ---- the rule, the sweep, the job ----------------------------------------------------------------------------------
-
-
 def test_the_rule_selects_what_the_function_reads(stack: Stack) -> None:
     """The caller is AWS's word, `principal()`; the payload is nested, so that none of its keys can say otherwise."""
     payload = stack.resources["RetireRule"]["Properties"]["TopicRulePayload"]
@@ -385,122 +366,6 @@ def test_another_job_template_has_another_name() -> None:
     assert (name, digest) == ({"Fn::Sub": "${Prefix}-rotate-1"}, "7fccf629d2cd03d7")
 
 
-# ---- the vending machine -------------------------------------------------------------------------------------------
-
-
-def test_there_is_no_vending_machine_unless_one_is_wanted() -> None:
-    """No address on the internet, no function and no role; and what outlives the stack is the same."""
-    without, with_one = Stack(), Stack(given={"Vending": "on"})
-    added = set(with_one.resources) - set(without.resources)
-    assert {name for name in with_one.resources if name.startswith("Vend")} == added
-    assert not [name for name in added if "DeletionPolicy" in with_one.resources[name]]
-    assert {without.template["Resources"][name].get("Condition") for name in added} == {"HasVending"}
-    assert without.template["Outputs"]["VendingUrl"]["Condition"] == "HasVending"
-    assert "vend" not in without.resources["Dashboard"]["Properties"]["DashboardBody"].lower().replace("vendingput", "")
-    assert "SOURCE '/aws/lambda/iot-cert-vend'" in with_one.resources["Dashboard"]["Properties"]["DashboardBody"]
-
-
-def test_the_vending_machine_has_one_way_in_and_a_throttle(stack: Stack) -> None:
-    """One path and method, a function behind it, and room for ten times what one address is heard."""
-    route = stack.resources["VendRoute"]["Properties"]
-    assert route["RouteKey"] == "POST /v1/certificates"
-    assert stack.resources["VendIntegration"]["Properties"] == {
-        "ApiId": "iot-cert-vend",
-        "IntegrationType": "AWS_PROXY",
-        "IntegrationUri": stack.arn("lambda") + "function:iot-cert-vend",
-        "PayloadFormatVersion": "2.0",
-    }
-    (settings_of_all,) = [item["DefaultRouteSettings"] for item in stack.of_type("AWS::ApiGatewayV2::Stage").values()]
-    one_address = vending.MOST_REQUESTS / vending.REQUESTS_SPAN.total_seconds()
-    assert settings_of_all["ThrottlingRateLimit"] > 10 * one_address
-    assert stack.resolve(stack.template["Outputs"]["VendingUrl"]["Value"]).endswith("/v1/certificates")
-
-
-# ---- the signer ----------------------------------------------------------------------------------------------------
-
-
-def test_there_is_no_signer_unless_one_is_wanted() -> None:
-    """And where there is one, it signs for no gateway before AWS IoT is told to ask it, which no stack does."""
-    without, with_one = Stack(), Stack(given={"Signer": "on"})
-    added = set(with_one.resources) - set(without.resources)
-    assert {name for name in with_one.resources if name.startswith("Sign")} == added
-    assert {without.template["Resources"][name].get("Condition") for name in added} == {"HasSigner"}
-    told = {name: item.resources["Vend"]["Properties"]["Environment"]["Variables"] for name, item in _vending().items()}
-    assert {name: item[names.Variable.SIGNER_FUNCTION] for name, item in told.items()} == {
-        "off": "",
-        "on": "iot-cert-sign",
-    }
-    assert not with_one.of_type("AWS::KMS::Key"), "a CA's key outlives every stack"
-
-
-def _vending() -> dict[str, Stack]:
-    return {signer: Stack(given={"Vending": "on", "Signer": signer}) for signer in ("off", "on")}
-
-
-def test_the_signer_is_done_in_the_time_that_aws_waits(stack: Stack) -> None:
-    """Five seconds, of which a library's start is a part; its zip has that library for one kind of processor."""
-    signer = stack.resources["Sign"]["Properties"]
-    assert signer["Timeout"] == 5
-    assert signer["MemorySize"] >= 1024
-    assert signer["Architectures"] == ["x86_64"]
-    assert stack.template["Resources"]["Sign"]["Properties"]["Code"]["S3Key"] == {"Ref": "SignerCodeKey"}
-
-
-def test_the_signer_uses_the_stacks_own_keys_and_for_certificates_alone(stack: Stack) -> None:
-    """By their tag, which `iot-cert cloud ca` gives them: a key's own policy would name a role that is made anew."""
-    (policy,) = stack.resources["SignRole"]["Properties"]["Policies"]
-    (statement,) = [item for item in policy["PolicyDocument"]["Statement"] if item["Action"] == "kms:Sign"]
-    assert statement["Condition"] == {
-        "StringEquals": {
-            f"aws:ResourceTag/{names.KEY_TAG}": "iot-cert",
-            "kms:MessageType": "DIGEST",
-            "kms:SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256",
-        }
-    }
-
-
-def test_a_life_is_a_day_at_least() -> None:
-    """By the template and by the code that reads it."""
-    asked = Stack().template["Parameters"]["LifetimeHours"]
-    assert (asked["Default"], asked["MinValue"]) == (24, settings.SHORTEST_LIFE)
-
-
-# ---- audits --------------------------------------------------------------------------------------------------------
-
-
-def test_audits_are_not_answered_unless_that_is_wanted() -> None:
-    """No topic, no queue, no function and no role; and what outlives the stack is the same."""
-    without, with_them = Stack(), Stack(given={"Audits": "on"})
-    added = set(with_them.resources) - set(without.resources)
-    assert {without.template["Resources"][name].get("Condition") for name in added} == {"HasAudits"}
-    assert {name for name in with_them.resources if "Audit" in name} < added
-    assert not [name for name in added if "DeletionPolicy" in with_them.resources[name]]
-    source = "SOURCE '/aws/lambda/iot-cert-audit'"
-    assert source not in without.resources["Dashboard"]["Properties"]["DashboardBody"]
-    assert source in with_them.resources["Dashboard"]["Properties"]["DashboardBody"]
-
-
-def test_an_audits_message_is_delivered_until_it_is_answered(stack: Stack) -> None:
-    """To one function at a time, not again while that works, and to the queue of what was given up in the end."""
-    queue = stack.resources["AuditQueue"]["Properties"]
-    assert queue["VisibilityTimeout"] >= 6 * stack.resources["Audit"]["Properties"]["Timeout"]
-    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == stack.arn("sqs") + "iot-cert-dead-letters"
-    source = stack.resources["AuditSource"]["Properties"]
-    assert source["FunctionName"] == stack.arn("lambda") + "function:iot-cert-audit"
-    assert (source["EventSourceArn"], source["BatchSize"]) == (stack.arn("sqs") + "iot-cert-audits", 1)
-
-
-def test_only_the_stacks_topic_writes_to_the_queue_of_audits(stack: Stack) -> None:
-    """And only AWS IoT, of this account, takes the role that writes to the topic."""
-    topic = stack.arn("sns") + "iot-cert-audits"
-    (statement,) = stack.resources["AuditQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert statement["Principal"] == {"Service": "sns.amazonaws.com"}
-    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
-    assert stack.resources["AuditSubscription"]["Properties"]["TopicArn"] == topic
-    (policy,) = stack.resources["DefenderRole"]["Properties"]["Policies"]
-    assert statements(policy["PolicyDocument"]) == [("sns:Publish", topic)]
-
-
 def test_no_setting_of_the_whole_account_is_in_the_stack(stack: Stack) -> None:
     """There is one of each, for all programs of the account; a stack would replace what others have set."""
     of_the_account = {
@@ -510,73 +375,3 @@ def test_no_setting_of_the_whole_account_is_in_the_stack(stack: Stack) -> None:
         "AWS::IoT::Logging",
     }
     assert not {item["Type"] for item in stack.resources.values()} & of_the_account
-
-
-# ---- alarms and the dashboard --------------------------------------------------------------------------------------
-
-
-def shown(stack: Stack) -> list[tuple[str, str, dict[str, str]]]:
-    """Return namespace, name and dimensions of each metric of an alarm or a widget."""
-    found = [
-        (alarm["Namespace"], alarm["MetricName"], {item["Name"]: item["Value"] for item in alarm["Dimensions"]})
-        for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()
-    ]
-    for widget in json.loads(stack.resources["Dashboard"]["Properties"]["DashboardBody"])["widgets"]:
-        for namespace, name, *dimensions in widget["properties"].get("metrics", []):
-            pairs = [item for item in dimensions if isinstance(item, str)]
-            found.append((namespace, name, dict(zip(pairs[::2], pairs[1::2], strict=True))))
-    return found
-
-
-def test_every_alarm_and_widget_shows_a_metric_that_there_is(stack: Stack) -> None:
-    """One that the code counts, by the dimension that it counts by; or AWS's own of something in this stack."""
-    functions = {item["FunctionName"] for item in stack.of_type("AWS::Lambda::Function").values()}
-    for namespace, name, dimensions in shown(stack):
-        match namespace:
-            case names.NAMESPACE:
-                assert name in {str(item) for item in names.Metric}
-                assert dimensions == {names.STACK_DIMENSION: "iot-cert"}
-            case "AWS/Lambda":
-                assert name in {"Duration", "Errors", "Invocations", "Throttles"}
-                assert dimensions["FunctionName"] in functions
-            case _:
-                assert (namespace, name) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
-                assert dimensions == {"QueueName": "iot-cert-dead-letters"}
-
-
-def test_whatever_is_counted_is_shown(stack: Stack) -> None:
-    """A metric that nothing shows is paid for in vain."""
-    widgets = json.loads(stack.resources["Dashboard"]["Properties"]["DashboardBody"])["widgets"]
-    drawn = [metric[1] for widget in widgets for metric in widget["properties"].get("metrics", [])]
-    assert {str(item) for item in names.Metric} <= set(drawn)
-
-
-def test_every_function_has_an_alarm_of_its_errors(stack: Stack) -> None:
-    """And the hook of its time, the sweep of its absence."""
-    alarms = [(name, dimensions.get("FunctionName")) for _, name, dimensions in shown(stack)]
-    for function in stack.of_type("AWS::Lambda::Function").values():
-        assert ("Errors", function["FunctionName"]) in alarms
-    assert stack.resources["HookSlow"]["Properties"]["Threshold"] == 3000
-    assert stack.resources["SweepMissing"]["Properties"]["TreatMissingData"] == "breaching"
-
-
-def test_the_dashboard_draws_no_widget_over_another(stack: Stack) -> None:
-    """Each place of its grid of 24 columns is used once."""
-    taken: set[tuple[int, int]] = set()
-    for widget in json.loads(stack.resources["Dashboard"]["Properties"]["DashboardBody"])["widgets"]:
-        columns = range(widget["x"], widget["x"] + widget["width"])
-        places = {(column, row) for column in columns for row in range(widget["y"], widget["y"] + widget["height"])}
-        assert not places & taken
-        assert max(columns) < 24
-        taken |= places
-
-
-def test_alarms_are_sent_where_the_operator_wants_them() -> None:
-    """To a topic; to an address too, where one is given."""
-    assert "AlarmMail" not in Stack().resources
-    stack = Stack(given={"AlarmEmail": "fleet@example.com", "Prefix": LONGEST_PREFIX})
-    assert stack.resources["AlarmMail"]["Properties"]["Endpoint"] == "fleet@example.com"
-    topic = stack.resources["AlarmMail"]["Properties"]["TopicArn"]
-    for alarm in stack.of_type("AWS::CloudWatch::Alarm").values():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [topic]
-        assert len(alarm["AlarmDescription"]) <= 1024
