@@ -109,6 +109,7 @@ COVERED_BY = {
 
 # Unit tests that do not bear the name of a module, and the one that they are about.
 ASPECTS = {
+    "cli/test_publish_check.py": "cli/publish",
     "cli/test_support_gaps.py": "cli/support",
     "config/test_connections.py": "config/reader",
     "config/test_dependants.py": "config/reader",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from agent.cli import support
 from agent.core.change.lifecycle import Phase
 from agent.core.report.checks import CHECKS
 from agent.core.values import Kind
+from support.unit.pipeline import Pipeline
 from support.unit.support_bundle import Here, Place
 
 if TYPE_CHECKING:
@@ -62,3 +64,15 @@ def enrolled(place: Place) -> Place:
     assert '"token":"' in (place.directory / "state" / "change.json").read_text()
     place.rig.store.close()
     return place
+
+
+@pytest.fixture(name="pipeline")
+def _pipeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pipeline]:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    before = os.umask(0o022)  # the command sets its own
+    try:
+        yield Pipeline(tmp_path, capsys)
+    finally:
+        os.umask(before)

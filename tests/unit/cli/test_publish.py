@@ -2,149 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer
 from tuf.api.metadata import Metadata
 
-from agent import cli
-from agent.core.timekeeping import ClockState, Reading
 from agent.crypto.x509 import read_bundle
-from agent.sandbox.authority import Authority
-from agent.trust.archives import read_archive, read_directory
-from agent.trust.tuf_client import BundleReader, Files, SignedBundle
+from agent.trust.archives import read_archive
+from support.unit.pipeline import AMAZON, NOW, OWN, ROOTS, WHOLE, Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
-ROOTS = Path(__file__).parents[2] / "data" / "roots"
-AMAZON = [*sorted(ROOTS.glob("amazon-root-ca-*.pem")), ROOTS / "starfield-services-root-ca-g2.pem"]
-WHOLE = b"".join(path.read_bytes() for path in AMAZON)
-NOW = datetime.now(UTC).replace(microsecond=0)
 AT = NOW.isoformat()
-OWN = Authority("Our own root", NOW)
 WHY = "a custom domain of ours"
-
-
-@dataclass
-class Ran:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The JSON objects that it printed."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass
-class Pipeline:
-    """A machine that signs; its command line, and what a gateway makes of what it publishes."""
-
-    path: Path
-    capsys: pytest.CaptureFixture[str]
-    keys: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for number, name in enumerate(("root", "online"), 1):
-            self.key(name, number)
-        self.keys = ["--key", f"root=file2:{self.path}/root.pem", "--key", self.online]
-        (self.path / "roots.pem").write_bytes(WHOLE)
-
-    @property
-    def online(self) -> str:
-        """The keys that sign each time, as an argument."""
-        return f"targets,snapshot,timestamp=file2:{self.path}/online.pem"
-
-    @property
-    def repository(self) -> Path:
-        """Where it publishes."""
-        return self.path / "repository"
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        """What is published."""
-        return dict(read_directory(self.repository)) if self.repository.exists() else {}
-
-    def key(self, name: str, seed: int) -> bytes:
-        """Write a private key, and return its public part."""
-        private = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
-        (self.path / f"{name}.pem").write_bytes(
-            private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        return private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-    def bundle(self, *parts: bytes, name: str = "roots.pem") -> None:
-        """Let these be the bundle."""
-        (self.path / name).write_bytes(b"".join(parts))
-
-    def run(self, *arguments: str) -> Ran:
-        """Run the command, with a configuration that is not there."""
-        self.capsys.readouterr()
-        try:
-            code = cli.main(["--config", f"{self.path}/no/config.yaml", "trust", *arguments])
-        except SystemExit as ended:
-            code = int(str(ended.code))
-        said = self.capsys.readouterr()
-        assert "defect" not in said.out + said.err
-        return Ran(code, said.out, said.err)
-
-    def publish(self, *arguments: str, expect: int = 0) -> Ran:
-        """Publish the bundle with both keys, and hold the command to an exit code."""
-        ran = self.run("publish", str(self.repository), "--anchors", f"{self.path}/roots.pem", *self.keys, *arguments)
-        assert ran.code == expect, ran.out + ran.err
-        return ran
-
-    def refused(self, *arguments: str, code: int = 4) -> str:
-        """Return why nothing was published; nothing was written, either."""
-        before = self.files
-        ran = self.publish(*arguments, expect=code)
-        assert self.files == before
-        return ran.err
-
-    def again(self, *arguments: str) -> Ran:
-        """Sign again what is there."""
-        ran = self.run("publish", str(self.repository), "--key", self.online, *arguments)
-        assert ran.code == 0, ran.err
-        return ran
-
-    def read(self, files: dict[str, bytes] | None = None, target: str = "anchors.pem") -> SignedBundle:
-        """Return what a gateway reads that has the first root and nothing else."""
-        files = self.files if files is None else files
-        clock = Reading(now=NOW, state=ClockState.SYNCHRONISED, floor=NOW)
-        return BundleReader(self.files["metadata/1.root.json"], {}, clock).read(Files(files), target)
-
-    def custom(self, version: int = 1) -> dict[str, Any]:
-        """Return what is said about the bundle."""
-        signed = Metadata[Any].from_bytes(self.files[f"metadata/{version}.targets.json"]).signed
-        found: dict[str, Any] = signed.targets["anchors.pem"].custom
-        return found
-
-
-@pytest.fixture(name="pipeline")
-def _pipeline(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pipeline]:
-    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    before = os.umask(0o022)  # the command sets its own
-    try:
-        yield Pipeline(tmp_path, capsys)
-    finally:
-        os.umask(before)
 
 
 # -- publish: what is refused of a bundle ------------------------------------------------------------------------------
@@ -397,6 +273,7 @@ def test_a_key_that_is_in_no_file(pipeline: Pipeline, monkeypatch: pytest.Monkey
 
 # -- publish: command lines that are wrong -----------------------------------------------------------------------------
 
+
 WRONG = {
     "a role that is none": (["--key", "boss=file2:{path}/root.pem"], "There is no role 'boss'"),
     "a threshold for no role": (["--threshold", "boss=1"], "There is no role 'boss'"),
@@ -468,111 +345,3 @@ def test_a_repository_that_cannot_be_made_is_told(pipeline: Pipeline) -> None:
 def test_an_archive_that_cannot_be_written_is_told(pipeline: Pipeline, where: str) -> None:
     """In words."""
     assert pipeline.publish("--archive", f"{pipeline.path}/{where}", expect=1).err.startswith("iot-cert: Cannot ")
-
-
-# -- check -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_sound_store_is_exit_code_0(pipeline: Pipeline) -> None:
-    """One line."""
-    ran = pipeline.run("check", f"{pipeline.path}/roots.pem")
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"{pipeline.path}/roots.pem: 5 certificates can be used\n"
-
-
-def test_the_worst_of_several_stores_counts(pipeline: Pipeline) -> None:
-    """In any order; each is shown."""
-    pipeline.bundle(WHOLE, AMAZON[0].read_bytes(), name="twice.pem")
-    pipeline.bundle(b"nothing", name="empty.pem")
-    names = {"roots.pem": 0, "twice.pem": 1, "empty.pem": 3}
-    paths = {f"{pipeline.path}/{name}": code for name, code in names.items()}
-    for order in (list(paths), list(reversed(paths))):
-        ran = pipeline.run("check", *order)
-        assert ran.code == 3
-        assert [line.partition(": ")[0] for line in ran.out.splitlines() if "can be used" in line] == order
-    for path, code in paths.items():
-        assert pipeline.run("check", path).code == code
-    assert pipeline.run("check", *list(paths)[:2]).code == 1
-
-
-def test_a_store_that_is_not_there_is_exit_code_2(pipeline: Pipeline) -> None:
-    """By name."""
-    ran = pipeline.run("check", "/nowhere/roots.pem")
-    assert (ran.code, "/nowhere/roots.pem" in ran.err) == (2, True)
-    assert pipeline.run("check", str(pipeline.path)).code == 2
-
-
-def test_a_store_need_not_be_for_aws(pipeline: Pipeline) -> None:
-    """With `--any`, and then only."""
-    pipeline.bundle(OWN.pem, name="own.pem")
-    ran = pipeline.run("check", f"{pipeline.path}/own.pem")
-    assert (ran.code, ran.out.count("is missing; AWS IoT Core")) == (1, len(AMAZON))
-    assert ran.out.count("Add it, from the Amazon Trust Services repository") == 1
-    assert pipeline.run("check", "--any", f"{pipeline.path}/own.pem").code == 0
-
-
-def test_a_binary_store_is_read(pipeline: Pipeline) -> None:
-    """DER, as Java and Windows have it."""
-    der = x509.load_pem_x509_certificate(OWN.pem).public_bytes(Encoding.DER)
-    pipeline.bundle(der, name="own.der")
-    ran = pipeline.run("check", "--any", f"{pipeline.path}/own.der")
-    assert (ran.code, "own.der: 1 " in ran.out) == (0, True)
-
-
-REAL = ("mozilla-2020-06-20.pem", "mozilla-2021-10-08.pem", "mozilla-2026-10-18.pem")
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_real_stores_fit_a_screen(pipeline: Pipeline, name: str) -> None:
-    """What is mere information takes one line of a kind, and says how much more there is; machines get all of it."""
-    path = ROOTS / name
-    shown = pipeline.run("check", str(path))
-    told = pipeline.run("check", "--json", str(path))
-    (document,) = told.events
-    codes = [item["code"] for item in document["findings"]]
-    lines = [line.split()[:2] for line in shown.out.splitlines() if line.startswith("information")]
-    assert lines == [["information", "old-signature"]]
-    assert f" So do {codes.count('old-signature') - 1} more." in shown.out
-    assert document["usable"] == path.read_bytes().count(b"-----BEGIN CERTIFICATE-----")
-    assert (document["store"], document["exit"]) == (str(path), told.code)
-    assert shown.code == told.code
-
-
-def test_what_to_do_stands_below_what_it_is_for(pipeline: Pipeline) -> None:
-    """Once for several of a kind in a row, and before what has another remedy."""
-    old, first, second = (path.read_bytes() for path in (ROOTS / REAL[0], AMAZON[0], AMAZON[1]))
-    one, end, _ = old.partition(b"-----END CERTIFICATE-----\n")
-    (pipeline.path / "some.pem").write_bytes(one + end + 2 * first + second)
-    lines = pipeline.run("check", f"{pipeline.path}/some.pem").out.splitlines()[1:]
-    assert [" ".join(line.split()[:2]) for line in lines] == [
-        "warning duplicate", "Keep one", *["warning missing"] * 3, "Add it,", "information old-signature",
-    ]  # fmt: skip
-
-
-def test_the_newest_real_store_has_nothing_to_act_on(pipeline: Pipeline) -> None:
-    """The older ones have: roots that ended, and roots that are trusted no more."""
-    found = {name: {item["code"] for item in _findings(pipeline, name)} for name in REAL}
-    assert {"old-signature"} <= found["mozilla-2026-10-18.pem"] <= {"old-signature", "expiring"}
-    assert {"distrusted", "expired"} <= found["mozilla-2021-10-08.pem"]
-    assert {"distrusted", "expired"} <= found["mozilla-2020-06-20.pem"]
-
-
-def _findings(pipeline: Pipeline, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pipeline.run("check", "--json", str(ROOTS / name)).events[0]["findings"]
-    return found
-
-
-def test_nothing_in_a_store_steers_the_terminal(pipeline: Pipeline) -> None:
-    """Nor does its name."""
-    (pipeline.path / "a\x1b[2Jb.pem").write_bytes(OWN.pem)
-    assert "\x1b" not in pipeline.run("check", f"{pipeline.path}/a\x1b[2Jb.pem").out
-
-
-def test_checking_does_not_load_what_signs() -> None:
-    """A gateway's technician waits for what is needed alone."""
-    script = (
-        f"import sys\nfrom agent.cli import main\ncode = main(['trust', 'check', {str(AMAZON[0])!r}])\n"
-        "print(code, sorted({'awscrt', 'awsiot', 'tuf', 'securesystemslib'} & set(sys.modules)))"
-    )
-    shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert shown.splitlines()[-1] == "1 []"
