@@ -146,6 +146,7 @@ ASPECTS = {
     "dependants/test_trouble_with_copies.py": "dependants/copies",
     "dependants/test_ways_to_copies.py": "dependants/copies",
     "fleet/commands/test_issued_ca.py": "fleet/commands/own_ca",
+    "operations/test_snapshot_plan.py": "operations/snapshot",
     "sandbox/test_job_notices.py": "sandbox/jobs",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",

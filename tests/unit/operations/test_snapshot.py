@@ -3,95 +3,38 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.config.reader import load
-from agent.config.values import Config, EnrollmentConfig
-from agent.core import timekeeping
-from agent.core.change.lifecycle import Phase, good_times
-from agent.core.dependants import Report, Step, encode_report
+from agent.config.values import EnrollmentConfig
+from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import encode, to_plain
+from agent.core.jsonio import to_plain
 from agent.core.report.document import document as told
 from agent.core.report.findings import judge
 from agent.core.report.screen import explain, screen
 from agent.core.report.seen import MAX_WATCHED
 from agent.core.values import Kind
 from agent.core.when.renewal import renewal_window, splay
-from agent.core.when.schedule import Pause, Plan
-from agent.dependants.report_file import REPORT
 from agent.errors import StoreError
 from agent.operations import snapshot
 from agent.sandbox.authority import Authority, fingerprint
-from agent.sandbox.faults import Effect, Operation
-from agent.store import pauses
 from support import make
 from support.rig import THING, Rig
+from support.unit.snapshot import DAY, ENROLMENT, config, document, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from agent.core.report.status import Status
-    from agent.core.when.retirement import Retirement
-
-MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-ENROLMENT = (
-    "enrollment: {template: gateway, claim: {certificate: /etc/claim/certificate.pem, key: /etc/claim/key.pem}}\n"
-)
-
-
-@pytest.fixture
-def rig() -> Iterator[Rig]:
-    """Return a gateway fresh from the factory."""
-    with (
-        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name,
-        closing(Rig(Path(name) / "state")) as made,
-    ):
-        yield made
-
-
-def config(rig: Rig, more: str = ENROLMENT) -> Config:
-    """Return the configuration of the gateway."""
-    path = rig.path.parent / "config.yaml"
-    path.write_text(f"endpoint: iot.example.com\nstate_dir: {rig.path}\n{more}", encoding="utf-8")
-    return load(path)
-
-
-def look(rig: Rig) -> snapshot.Snapshot:
-    """Look at the store by the gateway's own clock."""
-    floors, notes = rig.store.floors(), good_times(rig.store.history())
-    reading = timekeeping.read(rig.clock.now(), synchronised=rig.clock.synchronised(), floors=floors, notes=notes)
-    return snapshot.look(rig.store, reading)
-
-
-def document(rig: Rig, more: str = ENROLMENT) -> dict[str, Any]:
-    """Return the document, as it is once it has been a file."""
-    found = told(snapshot.status(config(rig, more), look(rig)))
-    plain: dict[str, Any] = json.loads(encode(found))
-    return plain
 
 
 def status_of(rig: Rig, more: str = ENROLMENT) -> Status:
     """Return how the gateway stands."""
     return snapshot.status(config(rig, more), look(rig))
-
-
-def left(rig: Rig, more: str = ENROLMENT) -> tuple[Retirement, ...]:
-    """Return what is to be retired."""
-    return snapshot.known(config(rig, more), look(rig)).retirements()
-
-
-def plan(rig: Rig, more: str = ENROLMENT) -> Plan:
-    """Return the plan."""
-    return snapshot.known(config(rig, more), look(rig)).plan()
 
 
 # -- the document ------------------------------------------------------------------------------------------------------
@@ -232,184 +175,6 @@ def test_a_damaged_record_is_told(rig: Rig) -> None:
 
     assert (found["exit"], found["change"], found["current"]["generation"]) == (1, None, 1)
     assert "The record of the change in flight is damaged" in found["health"][0]
-
-
-# -- the plan ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_new_gateway_is_to_enrol_if_it_may(rig: Rig) -> None:
-    """Without `enrollment:` it waits for its owner."""
-    assert (plan(rig).code, plan(rig).kind) == ("due", Kind.ENROLL)
-    assert plan(rig, "").code == "not-configured"
-
-
-def test_a_link_to_what_is_not_mounted_is_no_new_gateway(rig: Rig) -> None:
-    """It has its certificate, on a disk that is missing; to enrol would not bring that back."""
-    rig.path.rename(rig.path.with_name("elsewhere"))
-    rig.path.symlink_to("/nonexistent/state")
-    with pytest.raises(StoreError, match="is a symbolic link") as raised:
-        snapshot.take(config(rig))
-    assert "mount its file system" in raised.value.hint
-
-
-def test_a_first_enrolment_that_failed_is_tried_again_after_a_delay(rig: Rig) -> None:
-    """A gateway that never had a certificate has no ladder to climb: it enrols, as with a daemon."""
-    rig.fault(Operation.CREATE, Effect.REJECT)
-    assert rig.enroll().record.phase is Phase.REJECTED
-    found = plan(rig)
-
-    assert (found.kind, found.code) == (Kind.ENROLL, "back-off")
-    rig.clock.advance(hours=1)
-    assert (plan(rig).kind, plan(rig).code) == (Kind.ENROLL, "due")
-
-
-def test_a_gateway_whose_set_is_gone_climbs_the_ladder(rig: Rig) -> None:
-    """It had a certificate, so it does not simply enrol."""
-    rig.enroll()
-    (rig.path / "current").unlink()
-    found = plan(rig)
-
-    assert (found.due, found.kind) == (True, Kind.ROTATE)
-    assert "ladder" in found.why
-
-
-def test_a_rotation_is_due_when_the_turn_comes_and_not_before(rig: Rig) -> None:
-    """The certificate's own dates and this device's place decide."""
-    rig.enroll()
-    at = plan(rig).at
-    assert at is not None
-    rig.clock.time = at - timedelta(seconds=1)
-    assert plan(rig).code == "scheduled"
-    rig.clock.time = at
-    assert plan(rig).due
-
-
-@pytest.fixture
-def due(rig: Rig) -> Rig:
-    """Return a gateway whose turn came a minute ago, on a Monday at noon."""
-    rig.enroll()
-    at = plan(rig).at
-    assert at is not None
-    monday = at + timedelta(days=7 - at.weekday())
-    rig.clock.time = monday.replace(hour=12, minute=0, second=0, microsecond=0)
-    assert plan(rig).due
-    return rig
-
-
-def test_a_pause_on_disk_holds_a_rotation_until_it_is_over(due: Rig) -> None:
-    """It is read at each look."""
-    until = due.clock.now() + HOUR
-    pauses.write(due.path, Pause(until=until, reason="harvest"))
-    assert (plan(due).code, plan(due).at) == ("paused", until)
-    due.clock.advance(hours=1)
-
-    assert plan(due).due
-
-
-def test_a_pause_that_cannot_be_read_holds_nothing(due: Rig) -> None:
-    """Whatever lies in its place."""
-    (due.path / pauses.PAUSE).mkdir()
-
-    assert plan(due).due
-
-
-def test_an_inhibit_file_holds_a_rotation_while_it_exists(due: Rig) -> None:
-    """It need not hold anything itself."""
-    busy = due.path.parent / "busy"
-    more = f"rotation: {{inhibit_file: {busy}}}\n"
-    assert plan(due, more).due
-    busy.touch()
-    found = plan(due, more)
-
-    assert found.window is not None
-    assert (found.code, found.at) == ("inhibited", found.window.emergency_at)
-    assert found.why.startswith(f"{busy} exists")
-
-
-def test_a_maintenance_window_holds_a_rotation_until_it_opens(due: Rig) -> None:
-    """By the configured zone: two in the morning in Berlin is no later than one in London."""
-    more = 'rotation: {maintenance: [{from: "02:00", to: "04:00", time_zone: Europe/Berlin}]}\n'
-    found = plan(due, more)
-
-    assert found.code == "window"
-    assert found.at is not None
-    assert found.at.hour in {0, 1, 2}  # and at this gateway's own place in it
-    assert found.at - due.clock.now() < DAY
-
-
-# -- retirements -------------------------------------------------------------------------------------------------------
-
-
-def test_a_replaced_certificate_waits_for_its_retirement(rig: Rig) -> None:
-    """It is due when the configured grace is over."""
-    rig.enroll()
-    old = rig.certificate(1)
-    rig.rotate()
-    (found,) = left(rig, "rotation: {grace: 2d}\n")
-    last = rig.store.history()[-1]
-
-    assert (found.certificate_id, found.change) == (old, last.id)
-    assert last.committed_at is not None
-    assert found.due == last.committed_at + 2 * DAY
-    assert document(rig)["retirements"][0]["certificate_id"] == old
-
-
-DEPENDANTS = "dependants: [{unit: nginx.service}, {unit: bridge.service}]\n"
-
-
-def served(rig: Rig, generation: int, **problems: str) -> None:
-    """Write down how the two dependants stand."""
-    steps = tuple(Step(name=f"{name}.service", problem=problems.get(name, "")) for name in ("nginx", "bridge"))
-    report = Report(at=rig.clock.now(), generation=generation, set="ab" * 32, steps=steps)
-    (rig.path.parent / REPORT).write_bytes(encode_report(report))
-
-
-def test_a_replaced_certificate_waits_for_programs_that_may_use_it(rig: Rig) -> None:
-    """Before anything is known of them, while one of them fails, and while they have the set before."""
-    more = f"{DEPENDANTS}deploy_dir: {rig.path.parent}\n"
-    rig.enroll()
-    rig.rotate()
-
-    def waits_for() -> list[str]:
-        (found,) = document(rig, more)["retirements"]
-        names: list[str] = found["waits_for"]
-        return names
-
-    assert waits_for() == ["nginx.service", "bridge.service"]
-    served(rig, 1)
-    assert waits_for() == ["nginx.service", "bridge.service"]
-    served(rig, 2, bridge="bridge.service is failed.")
-    assert waits_for() == ["bridge.service"]
-    served(rig, 2)
-    assert waits_for() == []
-    assert document(rig)["retirements"][0]["waits_for"] == []
-
-
-def test_where_nothing_is_to_be_asked_for_nothing_is_listed(rig: Rig) -> None:
-    """What was left behind is counted all the same, and is no fault."""
-    rig.enroll()
-    rig.rotate()
-    rig.clock.advance(days=30)
-    found = document(rig, "rotation: {retire: false}\n")
-
-    assert (found["retirements"], found["not_asked_for"]) == ([], 1)
-    assert (found["exit"], found["health"]) == (Exit.DONE, [])
-    assert left(rig, "rotation: {retire: false}\n") == ()
-    assert document(rig)["not_asked_for"] == 0
-
-
-def test_what_a_change_in_flight_replaces_is_in_use(rig: Rig) -> None:
-    """Until it is final, neither the old certificate nor the new one may be retired."""
-    rig.enroll()
-    old = rig.certificate(1)
-    rig.rotate()
-    rig.run(Kind.ROLLBACK)
-    rig.clock.advance(days=30)
-    rig.to_probation()
-    found = left(rig)
-
-    assert old not in {item.certificate_id for item in found}
-    assert {item.certificate_id for item in found} == {rig.certificate(2)}
 
 
 # -- taking a look at the machine --------------------------------------------------------------------------------------
