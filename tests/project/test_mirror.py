@@ -145,6 +145,7 @@ ASPECTS = {
     "dependants/test_passwords.py": "dependants/copies",
     "dependants/test_trouble_with_copies.py": "dependants/copies",
     "dependants/test_ways_to_copies.py": "dependants/copies",
+    "doctor/test_examination_causes.py": "doctor/examination",
     "fleet/commands/test_issued_ca.py": "fleet/commands/own_ca",
     "operations/test_snapshot_plan.py": "operations/snapshot",
     "sandbox/test_job_notices.py": "sandbox/jobs",
