@@ -150,6 +150,7 @@ ASPECTS = {
     "fleet/commands/test_issued_ca.py": "fleet/commands/own_ca",
     "operations/test_snapshot_plan.py": "operations/snapshot",
     "sandbox/test_job_notices.py": "sandbox/jobs",
+    "sandbox/test_older_bad_packets.py": "sandbox/older",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",
     "trust/test_attacks_around_bundles.py": "trust/install",
