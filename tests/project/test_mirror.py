@@ -143,6 +143,7 @@ ASPECTS = {
     "dependants/test_deployer_switches.py": "dependants/deployer",
     "dependants/test_deployer_troubles.py": "dependants/deployer",
     "dependants/test_export_elsewhere.py": "dependants/export",
+    "dependants/test_helper_client.py": "dependants/helper",
     "dependants/test_passwords.py": "dependants/copies",
     "dependants/test_trouble_with_copies.py": "dependants/copies",
     "dependants/test_ways_to_copies.py": "dependants/copies",

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.dependants import helper as module
+from support.dependants import House
 from support.systemd import lay, open_place
+from support.unit.helper import PATIENCE, Desk, at_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-from support.dependants import House
 
 
 @pytest.fixture(name="house")
@@ -32,3 +32,11 @@ def _place() -> Iterator[Path]:
     """Give a directory of this process's own user, below directories of root's."""
     with open_place() as place:
         yield place
+
+
+@pytest.fixture(name="desk")
+def _desk(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setattr(module, "SAYING", PATIENCE)  # a busy machine is no reason to refuse those who behave
+    desk = Desk(place / "socket")
+    with at_work(desk.path, desk.deploy, desk.whose):
+        yield desk

@@ -6,44 +6,25 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import (
-    MAX_REPORT,
-    Dependants,
-    Hooks,
-    Leave,
-    Occasion,
-    Report,
-    Step,
-    Unit,
-    encode_report,
-)
-from agent.core.failure.failure import FailureClass
+from agent.core.dependants import Dependants, Hooks, Leave, Occasion, Report, Step, Unit, encode_report
 from agent.core.jsonio import encode
 from agent.dependants import helper as module
 from agent.dependants.deployer import Deployer
-from agent.dependants.helper import WORDS, Helper, serve
+from agent.dependants.helper import WORDS, Helper
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError
 from support.make import NOW
 from support.systemd import NOBODY, Systemctl, lay
+from support.unit.helper import GOOD, PATIENCE, Desk, at_work, heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-PATIENCE = 120.0  # seconds, which nothing here takes
-GOOD = Report(at=NOW, generation=7, set="ab" * 32, steps=(Step(name="a.service"),))
-BAD = Report(at=NOW, generation=7, set="ab" * 32, steps=(Step(name="a.service", problem="It does not."),))
-DECISIVE = Report(
-    at=NOW, generation=7, set="ab" * 32, steps=(Step(name="a.service", problem="It does not.", goes_back=True),)
-)
 
 TALK = """
 import socket, sys
@@ -56,99 +37,6 @@ with socket.socket(socket.AF_UNIX) as connection:
         while part := connection.recv(65_536):
             print(part.decode(), end="")
 """
-
-
-class Desk:
-    """A helper that is at work, and what it was asked to do.
-
-    Attributes:
-        path: Its socket.
-        asked: What it was asked to do.
-        report: What it answers, or raises.
-        owner: Who may ask.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.asked: list[Occasion | Leave] = []
-        self.report: Report | AgentError = GOOD
-        self.owner = os.geteuid()
-        self.refusal: AgentError | None = None
-
-    def deploy(self, occasion: Occasion | Leave) -> Report:
-        """Remember what is asked, and answer."""
-        self.asked.append(occasion)
-        if isinstance(self.report, AgentError):
-            raise self.report
-        return self.report
-
-    def whose(self) -> int:
-        """Return who may ask."""
-        if self.refusal is not None:
-            raise self.refusal
-        return self.owner
-
-    def connect(self) -> socket.socket:
-        """Connect to it."""
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(PATIENCE)
-        connection.connect(str(self.path))
-        return connection
-
-    def say(self, data: bytes, *, end: bool = False) -> bytes:
-        """Say something, and return the whole answer."""
-        with self.connect() as connection:
-            connection.sendall(data)
-            if end:
-                connection.shutdown(socket.SHUT_WR)
-            return heard(connection)
-
-
-def heard(connection: socket.socket) -> bytes:
-    """Return all that a peer says until it hangs up."""
-    data = b""
-    with suppress(ConnectionResetError):
-        while part := connection.recv(65_536):
-            data += part
-    return data
-
-
-@contextmanager
-def at_work(path: Path, deploy: Callable[..., Report], owner: Callable[[], int]) -> Iterator[threading.Thread]:
-    """Let a helper serve a socket, and end it with one more connection unless it has ended."""
-    over = threading.Event()
-
-    def whose() -> int:
-        if over.is_set():
-            raise SystemExit
-        return owner()
-
-    def work() -> None:
-        with suppress(SystemExit):
-            serve(listener, whose, deploy)
-
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as last:
-        listener.bind(str(path))
-        path.chmod(0o666)
-        listener.listen(512)
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            yield thread
-        finally:
-            over.set()
-            last.connect(str(path))
-            last.sendall(b"again\n")
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-
-
-@pytest.fixture(name="desk")
-def _desk(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    monkeypatch.setattr(module, "SAYING", PATIENCE)  # a busy machine is no reason to refuse those who behave
-    desk = Desk(place / "socket")
-    with at_work(desk.path, desk.deploy, desk.whose):
-        yield desk
 
 
 # -- what it takes -----------------------------------------------------------------------------------------------------
@@ -309,148 +197,3 @@ def test_a_flood_reloads_nothing_twice(place: Path) -> None:
 
     assert all(answer.startswith(b'{"at":') for answer in answers)
     assert len(systemctl.orders) == 1
-
-
-# -- the agent's side --------------------------------------------------------------------------------------------------
-
-
-def test_the_agent_asks_with_the_word_and_takes_the_report(desk: Desk) -> None:
-    """What there is to say and no more."""
-    assert Helper(desk.path).ask(Occasion.ROLLED_BACK) == GOOD
-    Helper(desk.path).take_up(Occasion.ACTIVATED)
-    assert desk.asked == [Occasion.ROLLED_BACK, Occasion.ACTIVATED]
-
-
-@pytest.mark.parametrize(("report", "decisive"), [(BAD, False), (DECISIVE, True)])
-def test_a_problem_is_a_failure_and_decides_as_it_is_configured(desk: Desk, report: Report, *, decisive: bool) -> None:
-    """By what the report says, since the configuration that counts is root's."""
-    desk.report = report
-    with pytest.raises(CloudError, match=r"It does not\.") as caught:
-        Helper(desk.path).take_up(Occasion.ACTIVATED)
-    assert (caught.value.failure.kind, caught.value.failure.decisive) == (FailureClass.DEPENDANT, decisive)
-    assert Helper(desk.path).ask(Occasion.ACTIVATED) == report
-
-
-def test_where_nothing_answers_all_dependants_are_named(tmp_path: Path) -> None:
-    """None of them was served, and an operator has to look after each."""
-    with pytest.raises(CloudError) as caught:
-        Helper(tmp_path / "gone", ("copy /etc/app.pem", "nginx.service")).take_up(Occasion.ACTIVATED)
-
-    assert caught.value.failure.message.startswith("The dependants are not served: ")
-    assert caught.value.failure.message.endswith(" Not served: copy /etc/app.pem, nginx.service.")
-
-
-def refusal(path: Path) -> str:
-    """Ask in vain, and return why; whatever it is, it decides nothing."""
-    with pytest.raises(CloudError) as caught:
-        Helper(path).take_up(Occasion.ACTIVATED)
-    failure = caught.value.failure
-    assert (failure.kind, failure.code, failure.decisive) == (FailureClass.DEPENDANT, "dependant", False)
-    assert failure.remedy
-    return failure.message
-
-
-def test_without_a_helper_that_is_told_with_what_enables_it(place: Path) -> None:
-    """No socket at all, one without a listener, and a file that is none."""
-    with pytest.raises(CloudError, match="No such file or directory") as caught:
-        Helper(place / "socket").ask(Occasion.AGAIN)
-    assert "sudo systemctl enable --now iot-cert-agent-deploy.socket" in caught.value.failure.remedy
-
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(place / "socket"))
-        assert "Connection refused" in refusal(place / "socket")
-    (place / "file").touch()
-    assert "cannot be reached" in refusal(place / "file")
-    assert "cannot be reached" in refusal(place / ("x" * 200))
-
-
-@pytest.mark.root
-def test_a_socket_that_is_not_the_agents_is_told(desk: Desk) -> None:
-    """The kernel refuses it."""
-    desk.path.chmod(0o600)
-    script = (
-        "import sys; from pathlib import Path; from agent.dependants.helper import Helper\n"
-        "from agent.core.dependants import Occasion; from agent.errors import CloudError\n"
-        "import os; os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
-        "try:\n    Helper(Path(sys.argv[1])).ask(Occasion.AGAIN)\nexcept CloudError as error:\n    print(error)"
-    )
-    shown = subprocess.run([sys.executable, "-Ic", script, str(desk.path)], capture_output=True, text=True, check=True)
-    assert shown.stdout.endswith("cannot be reached (Permission denied).\n")
-
-
-@contextmanager
-def answering(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
-    """Be a helper that answers as it likes, once."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-
-        def one() -> None:
-            connection, _ = listener.accept()
-            with connection, suppress(OSError):
-                connection.settimeout(PATIENCE)
-                connection.recv(100)
-                talk(connection)
-
-        thread = threading.Thread(target=one)
-        thread.start()
-        yield
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"", "ended without an answer"),
-        (b"\n", "ended without an answer"),
-        (b"garbage\n", "not sound JSON"),
-        (b"\xff\xfe\n", "not sound JSON"),
-        (b"[]\n", "an object is expected"),
-        (b"{}\n", "a time is expected"),
-        (encode_report(GOOD)[:-20], "not sound JSON"),
-        (encode_report(GOOD) + b"\n{}\n", "not sound JSON"),
-        (b'{"a":' * 9000 + b"\n", "not sound JSON"),
-        (b'{"error":7}\n', "text of at most"),
-        (b'{"error":"It is.","hint":7}\n', "text of at most"),
-        (encode({"error": "x" * 5000}), "text of at most"),
-        (encode({"error": "It is\n\x1b[2J broken."}), "It is  [2J broken."),
-        (b" " * (MAX_REPORT + 5), f"and {MAX_REPORT} are allowed"),
-    ],
-)
-def test_an_answer_that_is_none_is_a_failure_that_decides_nothing(place: Path, data: bytes, said: str) -> None:
-    """Garbage, nothing, half of one, too much: each is a sentence."""
-    with answering(place / "socket", lambda connection: connection.sendall(data)):
-        assert said in refusal(place / "socket")
-
-
-def test_an_answer_without_end_is_not_read_to_its_end(place: Path) -> None:
-    """The memory of a gateway is small."""
-    sent = [0]
-
-    def talk(connection: socket.socket) -> None:
-        for _ in range(100_000):
-            sent[0] += connection.send(b"x" * 4096)
-
-    with answering(place / "socket", talk):
-        assert "are allowed" in refusal(place / "socket")
-    assert sent[0] < 10 * 1024 * 1024
-
-
-@pytest.mark.parametrize("drip", [False, True])
-def test_a_helper_that_never_answers_is_not_waited_for(
-    place: Path, monkeypatch: pytest.MonkeyPatch, *, drip: bool
-) -> None:
-    """Neither is one that says a byte now and then."""
-    monkeypatch.setattr(module, "LONGEST", timedelta(seconds=0.2))
-    monkeypatch.setattr(module, "SPARE", 0.2)
-    over = threading.Event()
-
-    def talk(connection: socket.socket) -> None:
-        while drip and not over.wait(0.02):
-            connection.sendall(b" ")
-        over.wait(PATIENCE)
-
-    with answering(place / "socket", talk):
-        assert refusal(place / "socket") == "The dependants were not served: the helper does not answer."
-        over.set()
