@@ -117,6 +117,7 @@ ASPECTS = {
     "config/test_looks.py": "config/reader",
     "core/change/test_budget.py": "core/change/decide",
     "core/change/test_crash_loops.py": "core/change/decide",
+    "core/change/test_ladder_outer_rungs.py": "core/change/ladder",
     "core/change/test_machine.py": "core/change/lifecycle",
     "core/change/test_manifests.py": "core/change/records",
     "core/change/test_proofs.py": "core/change/decide",
