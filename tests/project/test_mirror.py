@@ -49,7 +49,7 @@ COVERED_BY = {
     "change/world": ("scenarios/test_rotation.py", "a record of ports, of which the scenarios fill in each"),
     "cli/changes": ("integration/test_gateway.py", "the real command without a daemon"),
     "cli/config_check": ("integration/test_daemon.py", "the real command, with files that the agent may not read"),
-    "cli/outcomes": ("scenarios/test_retirement.py", "what is said at the end, in a person's words"),
+    "cli/outcomes": ("scenarios/test_retirement_doubts.py", "what is said at the end, in a person's words"),
     "cli/report": ("integration/test_import.py", "the real command, with the daemon and without"),
     "cli/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),
     "cli/submit": ("unit/cli/test_importing.py", "an import is planned in process and then followed"),
