@@ -17,8 +17,10 @@ from agent.change.parts import put_together
 from agent.change.world import Provisioning, Settings, World
 from agent.core.change.decide import Limits
 from agent.core.change.lasting import Lasting
+from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.dependants import trouble
+from agent.core.failure import failures
 from agent.core.values import Candidate, Kind, Origin, Provenance, TrustSource
 from agent.crypto import keys, x509
 from agent.crypto.materials import SoftwareMaterials
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from agent.core.values import CredentialSet, KeyAlgorithm, TrustBundle, User
     from agent.sandbox.cloud import Entry
     from support.simulator import Connection
+
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 THING = "gw-0042"
@@ -579,3 +582,6 @@ class Rig:
         tokens = [entry.token for entry in self.cloud.registry.values() if entry.token]
         secret = any(token in kept + self.log.text for token in tokens)
         return secret or "-----BEGIN" in kept + self.log.text or re.search(r'"token":"[^"]', kept) is not None
+
+
+NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
