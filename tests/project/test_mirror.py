@@ -154,6 +154,7 @@ ASPECTS = {
     "sandbox/test_job_notices.py": "sandbox/jobs",
     "sandbox/test_older_bad_packets.py": "sandbox/older",
     "sandbox/test_retirement.py": "sandbox/cloud",
+    "trust/test_archive_directories.py": "trust/archives",
     "trust/test_attacks.py": "trust/install",
     "trust/test_attacks_around_bundles.py": "trust/install",
     "trust/test_attacks_by_content.py": "trust/install",
