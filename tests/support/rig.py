@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from agent.sandbox.cloud import Entry
     from support.simulator import Connection
 
-
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 THING = "gw-0042"
 DECADE = timedelta(days=3650)
@@ -584,4 +583,8 @@ class Rig:
         return secret or "-----BEGIN" in kept + self.log.text or re.search(r'"token":"[^"]', kept) is not None
 
 
+NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
+
+
+MINUTES = timedelta(minutes=5)
 NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
