@@ -133,6 +133,7 @@ ASPECTS = {
     "core/when/test_past.py": "core/when/schedule",
     "core/when/test_retirement_others.py": "core/when/retirement",
     "core/when/test_suggestions.py": "core/when/schedule",
+    "core/when/test_taken_over.py": "core/when/reconnect",
     "core/when/test_wrong_clock.py": "core/when/schedule",
     "crypto/test_import_pairs.py": "crypto/import_files",
     "crypto/test_x509_stores.py": "crypto/x509",
