@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.decide import Limits
+from support.account import World
 from support.rig import Rig
 
 if TYPE_CHECKING:
@@ -44,3 +45,8 @@ def gateway(rig: Rig) -> Rig:
     rig.clock.advance(days=2)
     assert rig.in_use() == (2, 1)
     return rig
+
+
+@pytest.fixture(name="world")
+def _world() -> World:
+    return World()
