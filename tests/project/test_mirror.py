@@ -138,6 +138,7 @@ ASPECTS = {
     "crypto/test_import_pairs.py": "crypto/import_files",
     "crypto/test_x509_stores.py": "crypto/x509",
     "daemon/cloud/test_jobs_again.py": "daemon/cloud/jobs",
+    "daemon/cloud/test_retirement_order.py": "daemon/cloud/retirement",
     "daemon/control/test_server_limits.py": "daemon/control/server",
     "daemon/control/test_server_sockets.py": "daemon/control/server",
     "dependants/test_deployer_crashes.py": "dependants/deployer",
