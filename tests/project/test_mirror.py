@@ -152,6 +152,8 @@ ASPECTS = {
     "dependants/test_ways_to_copies.py": "dependants/copies",
     "doctor/test_examination_causes.py": "doctor/examination",
     "fleet/commands/test_issued_ca.py": "fleet/commands/own_ca",
+    "fleet/commands/test_own_ca_cut_off.py": "fleet/commands/own_ca",
+    "fleet/commands/test_own_ca_signer.py": "fleet/commands/own_ca",
     "operations/test_snapshot_plan.py": "operations/snapshot",
     "sandbox/test_job_notices.py": "sandbox/jobs",
     "sandbox/test_older_bad_packets.py": "sandbox/older",
