@@ -141,6 +141,7 @@ ASPECTS = {
     "daemon/cloud/test_retirement_order.py": "daemon/cloud/retirement",
     "daemon/control/test_server_limits.py": "daemon/control/server",
     "daemon/control/test_server_sockets.py": "daemon/control/server",
+    "dependants/test_copies_as_found.py": "dependants/copies",
     "dependants/test_deployer_crashes.py": "dependants/deployer",
     "dependants/test_deployer_report.py": "dependants/deployer",
     "dependants/test_deployer_switches.py": "dependants/deployer",
