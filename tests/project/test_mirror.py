@@ -150,6 +150,7 @@ ASPECTS = {
     "dependants/test_helper_client.py": "dependants/helper",
     "dependants/test_passwords.py": "dependants/copies",
     "dependants/test_trouble_with_copies.py": "dependants/copies",
+    "dependants/test_units_shown.py": "dependants/units",
     "dependants/test_ways_to_copies.py": "dependants/copies",
     "doctor/test_examination_causes.py": "doctor/examination",
     "fleet/commands/test_issued_ca.py": "fleet/commands/own_ca",

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.dependants import helper as module
+from agent.dependants import units
 from support.dependants import House
-from support.systemd import lay, open_place
+from support.systemd import Systemctl, lay, open_place
 from support.unit.helper import PATIENCE, Desk, at_work
+from support.virtual import Time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,3 +42,15 @@ def _desk(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     desk = Desk(place / "socket")
     with at_work(desk.path, desk.deploy, desk.whose):
         yield desk
+
+
+@pytest.fixture(name="systemctl")
+def _systemctl(tmp_path: Path) -> Systemctl:
+    return Systemctl(tmp_path)
+
+
+@pytest.fixture(name="time")
+def _time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Nothing is waited for between two looks, of which there are few."""
+    monkeypatch.setattr(units, "LOOK", 10.0)
+    return Time(monkeypatch)

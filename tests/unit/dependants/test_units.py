@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import Unit, UnitAction, Verification
+from agent.core.dependants import UnitAction, Verification
 from agent.dependants import units
-from agent.dependants.export import Extract
 from agent.dependants.units import Systemd
-from support.systemd import Systemctl, lay, tls_server
-from support.virtual import Time
+from support.unit.systemctl import GIVEN, NAME, unit, verifying
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.systemd import Laid
+    from support.systemd import Systemctl
 
-NAME = "mosquitto.service"
-GIVEN = Extract(generation=7, thing_name="gw-0042", certificate_id="ab" * 32, set="cd" * 32)
-LONG = timedelta(seconds=30)  # which systemd's stand-in does not need; what is looked at again and again ends by it
-
-
-@pytest.fixture(name="systemctl")
-def _systemctl(tmp_path: Path) -> Systemctl:
-    return Systemctl(tmp_path)
-
-
-@pytest.fixture(name="time", autouse=True)
-def _time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """Nothing is waited for between two looks, of which there are few."""
-    monkeypatch.setattr(units, "LOOK", 10.0)
-    return Time(monkeypatch)
-
-
-def unit(action: UnitAction = UnitAction.EITHER, healthy: float = 0.0, **changes: Any) -> Unit:
-    """Return a unit that is not watched for long."""
-    return replace(Unit(name=NAME, action=action, healthy=timedelta(seconds=healthy)), **changes)
-
-
-def verifying(**changes: Any) -> Unit:
-    """Return a unit that has to show something, and is looked at four times at most."""
-    return unit(timeout=LONG, verify=Verification(**changes))
+pytestmark = pytest.mark.usefixtures("time")  # nothing is waited for between two looks
 
 
 # -- what systemd is told ----------------------------------------------------------------------------------------------
@@ -288,191 +258,3 @@ def test_a_unit_that_can_only_be_restarted_is_a_new_process(systemctl: Systemctl
     """`reload-or-restart` did the one or the other, and which is seen."""
     systemctl.has(NAME, CanReload="no")
     assert systemctl.systemd.serve(verifying(new_process=True), GIVEN) == ""
-
-
-# -- what it shows -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(name="sets")
-def _sets(tmp_path: Path) -> tuple[Laid, Laid]:
-    """Two sets, the first of which is what a server has."""
-    first, second = lay(tmp_path / "state", 1), lay(tmp_path / "state", 2)
-    for laid in (first, second):
-        (tmp_path / f"pair-{laid.number}.pem").write_bytes(laid.key_pem + laid.chain_pem)
-    (tmp_path / "pair.pem").write_bytes(first.key_pem + first.chain_pem)
-    return first, second
-
-
-def of(laid: Laid) -> Extract:
-    """Return what is given of a set."""
-    return replace(GIVEN, certificate_id=laid.certificate_id)
-
-
-@pytest.mark.parametrize("ask", [False, True])
-def test_a_server_that_shows_the_new_certificate_uses_it(
-    systemctl: Systemctl, tmp_path: Path, sets: tuple[Laid, Laid], *, ask: bool
-) -> None:
-    """It is the leaf that counts, and not who signed it; also where clients must have a certificate."""
-    systemctl.has(NAME, run=f"cp {tmp_path}/pair-2.pem {tmp_path}/pair.pem")
-    with tls_server(tmp_path / "pair.pem", ask=ask) as address:
-        assert systemctl.systemd.serve(verifying(tls=address), of(sets[1])) == ""
-        assert systemctl.systemd.is_served(verifying(tls=address), of(sets[1]))
-        assert not systemctl.systemd.is_served(verifying(tls=address), of(sets[0]))
-
-
-def test_a_server_that_shows_another_certificate_does_not(
-    systemctl: Systemctl, tmp_path: Path, sets: tuple[Laid, Laid]
-) -> None:
-    """The sentence says which, by the beginning of its fingerprint."""
-    systemctl.has(NAME)
-    with tls_server(tmp_path / "pair.pem") as address:
-        said = systemctl.systemd.serve(verifying(tls=address), of(sets[1]))
-    shown = sets[0].certificate_id[:12]
-    assert said == f"{NAME} does not use the new certificate: {address} shows another certificate, {shown}."
-
-
-@pytest.mark.parametrize(("seconds", "in_time"), [(30, True), (31, False)])
-def test_a_server_may_take_its_time_to_show_it(
-    systemctl: Systemctl, time: Time, tmp_path: Path, sets: tuple[Laid, Laid], *, seconds: float, in_time: bool
-) -> None:
-    """It is asked again until the unit's time is over."""
-    systemctl.has(NAME)
-    time.after(seconds, lambda: (tmp_path / "pair-2.pem").replace(tmp_path / "pair.pem"))
-    with tls_server(tmp_path / "pair.pem") as address:
-        assert (systemctl.systemd.serve(verifying(tls=address), of(sets[1])) == "") is in_time
-
-
-@pytest.mark.parametrize("kind", ["absent", "silent", "plain", "drip"])
-def test_what_is_no_server_is_a_problem(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """No server listens, or one never speaks, or speaks something else; none is waited for beyond the unit's time."""
-    monkeypatch.setattr(units, "HANDSHAKE", 0.2)
-    systemctl.has(NAME)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-        if kind == "absent":
-            listener.close()
-        elif kind in {"plain", "drip"}:
-            _greet(listener, _GREETINGS[kind])
-        said = systemctl.systemd.serve(verifying(tls=address), GIVEN)
-        if kind in {"plain", "drip"}:
-            listener.shutdown(socket.SHUT_RDWR)
-
-    assert said.startswith(f"{NAME} does not use the new certificate: {address} cannot be asked (")
-    assert said.endswith(").")
-
-
-# A word of another protocol, and a handshake's first message, of which a byte comes at a time.
-_GREETINGS = {"plain": [b"220 mail.example ESMTP\r\n"], "drip": [b"\x16\x03\x03\x40\x00\x02", *[b"\0"] * 40]}
-
-
-def _greet(listener: socket.socket, said: list[bytes]) -> None:
-    pause = threading.Event()
-
-    def greet() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):
-                for part in said:
-                    connection.sendall(part)
-                    pause.wait(0.1)
-
-    threading.Thread(target=greet, daemon=True).start()
-
-
-def test_a_name_that_is_looked_up_without_end_is_a_problem(
-    systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The C library asks each server of `resolv.conf` for seconds, and again."""
-    monkeypatch.setattr(units, "HANDSHAKE", 0.2)
-    systemctl.has(NAME)
-    over = threading.Event()
-
-    def look_up(*_: object) -> list[object]:
-        over.wait(60)
-        return []
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    said = systemctl.systemd.serve(verifying(tls="broker.example:8883"), GIVEN)
-    over.set()
-    assert said == f"{NAME} does not use the new certificate: broker.example:8883 cannot be asked (no answer in time)."
-
-
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1:0", "127.0.0.1:99999", ".example:1", "a..b:1", "[::1]:1", "no-such-host.invalid:1"]
-)
-def test_an_address_that_leads_nowhere_is_a_problem(systemctl: Systemctl, address: str) -> None:
-    """The configuration lets some through that no host can have; none of them raises."""
-    systemctl.has(NAME)
-    said = systemctl.systemd.serve(verifying(tls=address), GIVEN)
-    assert said.startswith(f"{NAME} does not use the new certificate: {address} cannot be asked (")
-
-
-def test_a_unit_without_a_server_is_served_as_far_as_is_known(systemctl: Systemctl) -> None:
-    """And systemd is not asked for it."""
-    systemctl.has(NAME)
-    assert systemctl.systemd.is_served(unit(), GIVEN)
-    assert systemctl.calls == []
-
-
-@pytest.mark.parametrize("state", ["inactive", "failed", "activating"])
-def test_a_unit_that_does_not_run_shows_nothing_and_is_served(systemctl: Systemctl, state: str) -> None:
-    """It reads the files when it starts."""
-    systemctl.has(NAME, ActiveState=state)
-    assert systemctl.systemd.is_served(verifying(tls="127.0.0.1:1"), GIVEN)
-    systemctl.be("broken")
-    assert systemctl.systemd.is_served(verifying(tls="127.0.0.1:1"), GIVEN)
-
-
-# -- what a command says -----------------------------------------------------------------------------------------------
-
-
-def test_a_command_confirms_by_ending_with_success(systemctl: Systemctl, tmp_path: Path) -> None:
-    """Its arguments are what is configured, whatever stands in them."""
-    systemctl.has(NAME)
-    out = tmp_path / "a b; c"
-    assert systemctl.systemd.serve(verifying(command=("/usr/bin/touch", str(out))), GIVEN) == ""
-    assert out.exists()
-
-
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        (("/bin/false",), "/bin/false does not confirm the new set: it ended with exit code 1."),
-        (("/no/such",), "/no/such does not confirm the new set: it could not be started: No such file or directory."),
-    ],
-)
-def test_a_command_that_fails_does_not_confirm(systemctl: Systemctl, command: tuple[str, ...], said: str) -> None:
-    """Whether it says no or cannot be asked."""
-    systemctl.has(NAME)
-    assert systemctl.systemd.serve(verifying(command=command), GIVEN) == f"{NAME}: {said}"
-
-
-def test_a_command_is_asked_again_until_the_time_is_over(systemctl: Systemctl, tmp_path: Path) -> None:
-    """As a server is: a program may need a moment."""
-    systemctl.has(NAME)
-    script = f"echo >> {tmp_path}/asked; [ $(wc -l < {tmp_path}/asked) -ge 3 ]"
-    assert systemctl.systemd.serve(verifying(command=("/bin/sh", "-c", script)), GIVEN) == ""
-    assert (tmp_path / "asked").read_text() == "\n\n\n"
-
-
-def test_a_command_that_hangs_is_ended(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the unit's time is over, and a second is left in any case."""
-    monkeypatch.setattr("agent.system.programs.GRACE", 0.2)
-    systemctl.has(NAME)
-    wanted = replace(verifying(command=("/bin/sleep", "600")), healthy=LONG - timedelta(seconds=0.1))
-    said = systemctl.systemd.serve(wanted, GIVEN)
-    assert said == f"{NAME}: /bin/sleep does not confirm the new set: it took longer than 1 s and was ended."
-
-
-def test_both_must_be_shown(systemctl: Systemctl, tmp_path: Path, sets: tuple[Laid, Laid]) -> None:
-    """The server first; without it the command is not asked."""
-    systemctl.has(NAME)
-    command = ("/usr/bin/touch", str(tmp_path / "asked"))
-    with tls_server(tmp_path / "pair.pem") as address:
-        assert systemctl.systemd.serve(verifying(tls=address, command=command), of(sets[1]))
-        assert not (tmp_path / "asked").exists()
-        assert systemctl.systemd.serve(verifying(tls=address, command=command), of(sets[0])) == ""
-        assert (tmp_path / "asked").exists()
