@@ -55,7 +55,6 @@ COVERED_BY = {
     "cli/submit": ("unit/cli/test_importing.py", "an import is planned in process and then followed"),
     "cli/via_daemon": ("integration/test_daemon.py", "the real command at the real socket"),
     "config/enrolment": ("unit/config/test_reader.py", "methods that are mixed, or lack something"),
-    "config/files": ("unit/config/test_reader.py", "files are read as the configuration names them"),
     "config/kinds": ("unit/config/test_reader.py", "each kind by its complaints, with file and line"),
     "config/sections": ("unit/config/test_schema.py", "the table that is made of them"),
     "config/values": ("unit/config/test_reader.py", "what comes out of a file"),
