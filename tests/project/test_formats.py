@@ -29,7 +29,8 @@ from agent.sandbox.cloud import Entry, Status
 from agent.sandbox.policies import GATEWAY
 from agent.store.store import Store
 from support import formats
-from support.rig import START, THING, Rig
+from support.outside import START, THING
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from agent.operations.execute import locked_out
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.faults import Effect, Operation
 from support.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
-from support.rig import START
+from support.outside import START
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -18,7 +18,8 @@ from agent.errors import RefusedError, StoreError
 from agent.sandbox.authority import key_to_pem
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
-from support.rig import THING, PowerCut
+from support.outside import THING
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.core.values import Handmade

@@ -14,7 +14,7 @@ from agent.core.text import duration
 from agent.core.timekeeping import BUILD_TIME
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Effect, Operation
-from support.rig import START
+from support.outside import START
 
 if TYPE_CHECKING:
     from support.rig import Rig

@@ -11,19 +11,18 @@ from agent.core.change.decide import Limits
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit, of_outcome
-from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.core.when.renewal import RenewalPolicy
 from agent.errors import RefusedError
 from agent.sandbox.faults import Effect, Operation
-from support.rig import PowerCut, is_told
+from support.outside import NO_ROUTE
+from support.rig import is_told
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.change.engine import Outcome
     from support.rig import Rig
-
-NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
 
 
 # -- a person's word ---------------------------------------------------------------------------------------------------

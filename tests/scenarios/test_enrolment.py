@@ -13,7 +13,8 @@ from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from support.rig import START, THING, is_told
+from support.outside import START, THING
+from support.rig import is_told
 
 if TYPE_CHECKING:
     from support.rig import Rig

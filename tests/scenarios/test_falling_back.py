@@ -14,7 +14,8 @@ from agent.core.values import Kind, Origin
 from agent.errors import DamagedError, RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from support.rig import NO_ROUTE, is_told
+from support.outside import NO_ROUTE
+from support.rig import is_told
 
 if TYPE_CHECKING:
     from support.rig import Rig

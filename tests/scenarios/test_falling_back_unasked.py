@@ -12,7 +12,8 @@ from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from support.rig import NO_ROUTE, THING, is_told
+from support.outside import NO_ROUTE, THING
+from support.rig import is_told
 
 if TYPE_CHECKING:
     from datetime import datetime

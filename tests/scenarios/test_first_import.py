@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +16,10 @@ from agent.errors import RefusedError, StoreError, StoreInDoubtError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from support.importing import PHASES, bring_in, brought, last, plan, uses
-from support.rig import IN_DOUBT, PowerCut, Rig
+from support.troubled import IN_DOUBT, PowerCut
+
+if TYPE_CHECKING:
+    from support.rig import Rig
 
 # -- what is not begun -------------------------------------------------------------------------------------------------
 

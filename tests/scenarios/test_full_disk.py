@@ -20,7 +20,8 @@ from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.policies import GATEWAY
-from support.rig import DECADE, START, THING, PowerCut
+from support.outside import DECADE, START, THING
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.change.engine import Outcome

@@ -16,7 +16,8 @@ from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError
 from agent.sandbox.faults import Operation
-from support.rig import START, Rig
+from support.outside import START
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -33,7 +33,8 @@ from agent.store import change_log
 from support import make
 from support.counting import calls, grows_no_faster
 from support.make import DAY, NOW
-from support.rig import START, Rig
+from support.outside import START
+from support.rig import Rig
 from support.systemd import ME, Systemctl, lay, open_place
 
 if TYPE_CHECKING:

@@ -18,10 +18,12 @@ from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from support.importing import DAY, HOUR, MINUTE, PHASES, bring_in, brought, last, plan, uses
-from support.rig import THING, PowerCut, Rig
+from support.outside import THING
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
+    from support.rig import Rig
 
 NO_NETWORK = failures.unreachable("the endpoint", 8883, "Network is unreachable")
 

@@ -14,13 +14,12 @@ from agent.core.failure.codes import Code
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from support.rig import THING
+from support.outside import NO_ROUTE, THING
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
     from support.rig import Rig
 
-NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
 FILES = ["key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"]
 
 

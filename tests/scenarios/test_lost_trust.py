@@ -19,7 +19,7 @@ from agent.core.when.retirement import outstanding
 from agent.core.when.schedule import Past, Plan, Subject, Wishes, past_of, plan
 from agent.sandbox.authority import Authority
 from support.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
-from support.rig import START, THING
+from support.outside import START, THING
 
 if TYPE_CHECKING:
     from support.rig import Rig

@@ -14,7 +14,8 @@ from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from support.rig import MINUTES, NO_ROUTE
+from support.outside import NO_ROUTE
+from support.rig import MINUTES
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord

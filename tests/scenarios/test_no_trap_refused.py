@@ -15,7 +15,8 @@ from agent.core.values import Kind
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from support.rig import MINUTES, NO_ROUTE, THING
+from support.outside import NO_ROUTE, THING
+from support.rig import MINUTES
 
 if TYPE_CHECKING:
     from support.rig import Rig

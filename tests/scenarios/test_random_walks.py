@@ -21,7 +21,8 @@ from agent.errors import AgentError, StoreInDoubtError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 from support import campaigns
-from support.rig import FULL, IN_DOUBT, NO_ROOM, PowerCut, Rig
+from support.rig import Rig
+from support.troubled import FULL, IN_DOUBT, NO_ROOM, PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.faults import Effect, Operation
 from agent.sandbox.policies import GATEWAY
-from support.rig import THING
+from support.outside import THING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Effect, Operation
-from support.rig import PowerCut, is_told
+from support.rig import is_told
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord

@@ -19,7 +19,8 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.store import generations
 from agent.system import clock
-from support.rig import THING, Rig
+from support.outside import THING
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,8 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
 from agent.sandbox.faults import Operation
 from support.anchors import anchors, of
-from support.rig import THING, PowerCut
+from support.outside import THING
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import StoreInDoubtError
-from support.rig import IN_DOUBT
+from support.troubled import IN_DOUBT
 
 if TYPE_CHECKING:
     from support.rig import Rig

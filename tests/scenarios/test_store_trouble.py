@@ -17,7 +17,8 @@ from agent.core.values import Kind, Origin
 from agent.errors import StoreError
 from agent.sandbox.faults import Effect, Operation
 from agent.worker.carrying import Carrying
-from support.rig import IN_DOUBT, NO_ROOM, is_told
+from support.rig import is_told
+from support.troubled import IN_DOUBT, NO_ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,12 +20,14 @@ from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.faults import Operation
 from support import campaigns
-from support.rig import THING, PowerCut, Rig
+from support.outside import THING
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.values import CredentialSet, TrustBundle
+    from support.rig import Rig
 
 ISSUING = (
     Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED,

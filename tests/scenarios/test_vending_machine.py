@@ -18,7 +18,9 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 from agent.sandbox.vending import answer_of, said
 from support.buyer import SERIAL, Buyer, buyer
-from support.rig import THING, PowerCut, Rig, is_told
+from support.outside import THING
+from support.rig import Rig, is_told
+from support.troubled import PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -31,7 +31,8 @@ from agent.sandbox.policies import GATEWAY
 from support.daemon import RunningDaemon
 from support.fleet import SHADOW, THING, until
 from support.gateway import Gateway
-from support.rig import DECADE, Rig
+from support.outside import DECADE
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

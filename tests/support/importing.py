@@ -13,12 +13,13 @@ from agent.crypto import keys
 from agent.sandbox.authority import key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
-from support.rig import DECADE, THING, Rig
+from support.outside import DECADE, THING
 
 if TYPE_CHECKING:
     from agent.change.engine import Outcome
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import CredentialSet, TrustBundle
+    from support.rig import Rig
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 PHASES = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)

@@ -33,8 +33,9 @@ from agent.core.report.known import ConnectionState
 from agent.daemon.app import Daemon
 from agent.doctor import looks
 from agent.operations import snapshot
-from support import rig, warm
+from support import outside, warm
 from support.daemon_rig import DaemonRig, Recorded
+from support.rig import Rig
 from support.simulator import SimulatedClock
 from support.systemd import tls_server
 
@@ -73,9 +74,9 @@ class Place(DaemonRig):
         self.path, self.state = path, path / "state"
         self.now = datetime.now(UTC)
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(rig, "START", self.now - age)
+        self.patch.setattr(outside, "START", self.now - age)
         self.patch.setattr(looks, "file_system", lambda _: ("/", "ext4"))  # whatever the test's machine has
-        self.gateway = rig.Rig(self.state, lifetime=lifetime)
+        self.gateway = Rig(self.state, lifetime=lifetime)
         (path / "run").mkdir()
         (path / "deploy").mkdir()
         claim = self.gateway.cloud.claim

@@ -15,7 +15,7 @@ from agent.sandbox.authority import Authority
 from agent.trust import install
 from agent.trust.install import Receiver
 from support import signing
-from support.rig import START, Rig
+from support.outside import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from agent.config.values import Config
     from agent.operations.wiring import Parts
+    from support.rig import Rig
     from support.signing import Publisher
 
 DAY = timedelta(days=1)

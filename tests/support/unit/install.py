@@ -14,7 +14,8 @@ from agent.sandbox.authority import Authority
 from agent.trust import install
 from agent.trust.install import Receiver
 from support import signing
-from support.rig import START, Rig
+from support.outside import START
+from support.rig import Rig
 from support.signing import Publisher
 
 if TYPE_CHECKING:

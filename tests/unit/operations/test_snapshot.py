@@ -23,13 +23,14 @@ from agent.errors import StoreError
 from agent.operations import snapshot
 from agent.sandbox.authority import Authority, fingerprint
 from support import make
-from support.rig import THING, Rig
+from support.outside import THING
 from support.unit.snapshot import DAY, ENROLMENT, config, document, look
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.report.status import Status
+    from support.rig import Rig
 
 
 def status_of(rig: Rig, more: str = ENROLMENT) -> Status:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.depot import Depot
-from support.rig import START, Rig
+from support.outside import START
+from support.rig import Rig
 from support.signing import Habits, Publisher
 from support.unit.attacks import Target, make
 from support.unit.download import CONTENT, ROOT

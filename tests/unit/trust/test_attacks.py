@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import signing
+from support.outside import START
 from support.pace import bounded_work
-from support.rig import START
 from support.signing import Habits, Publisher
 from support.unit.attacks import DROP, OTHER, THIRD, Target, refused, target_names
 

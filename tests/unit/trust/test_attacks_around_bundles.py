@@ -19,8 +19,9 @@ from agent.crypto.x509 import read_bundle
 from agent.errors import StoreError
 from agent.sandbox.authority import Authority
 from agent.trust import install
+from support.outside import START
 from support.pace import bounded_work
-from support.rig import START, PowerCut
+from support.troubled import PowerCut
 from support.unit.attacks import DAY, OTHER, THIRD, Target, meanwhile, refused
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.crypto.x509 import read_bundle
 from agent.sandbox.authority import Authority, name
 from support import signing
-from support.rig import START
+from support.outside import START
 from support.unit.attacks import DAY, DROP, OTHER, Target, meanwhile, refused, target_names, unharmed
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from agent.trust import install, tuf_state
 from agent.trust.install import files_at
 from agent.trust.tuf_client import BundleReader
 from support import signing
-from support.rig import START
+from support.outside import START
 from support.unit.install import FILES, OTHER, SERVER, Site, code_of, configured, first
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from agent.errors import BundleError, RefusedError, StoreError
 from agent.trust import install
 from agent.trust.install import make_inbox
 from support import signing
-from support.rig import START
+from support.outside import START
 from support.unit.install import OTHER, Site, code_of
 
 # -- what its pipeline is told -----------------------------------------------------------------------------------------
