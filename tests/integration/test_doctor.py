@@ -13,25 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.authority import Authority
-from support.broken import (
-    ATS,
-    DAY,
-    LEGACY,
-    NOBODY,
-    NOW,
-    SITUATIONS,
-    TABLE,
-    Place,
-    Situation,
-    black_hole,
-    check,
-    first_failure,
-    lines_of,
-    sound,
-    twin_of,
-    visited,
-    with_hosts,
-)
+from support.breaking import NOBODY, Place, black_hole, check, first_failure, lines_of, sound, twin_of, with_hosts
+from support.broken import ATS, DAY, LEGACY, NOW, SITUATIONS, TABLE, Situation, visited
 from support.crashkit import smalldisk
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import socket
 import subprocess
 import sys
 import tarfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from agent.core.values import KeyAlgorithm
 from agent.crypto.keys import generate
 from support.rig import Rig
+from support.servers import closed_port
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 
@@ -168,13 +168,6 @@ copies:
 dependants:
   - {{unit: app.service, verify: {{command: [/usr/bin/curl, -H, "Authorization: {ONE_TIME}"]}}}}
 """
-
-
-def closed_port() -> int:
-    """Return a port without a listener."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def missing(files: dict[str, str]) -> dict[str, str]:

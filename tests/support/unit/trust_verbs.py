@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from agent.sandbox.authority import Authority, fingerprint
 from agent.store.store import Store
 from support import signing
 from support.rig import Rig
+from support.servers import closed_port
 from support.signing import Publisher
 
 if TYPE_CHECKING:
@@ -105,10 +105,3 @@ class Place:
         """Return the names of a generation's anchors."""
         with Store(self.path / "state") as store:
             return [anchor.subject.removeprefix("CN=") for anchor in store.generation(number).trust.anchors]
-
-
-def closed_port() -> int:
-    """Return a port without a listener."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

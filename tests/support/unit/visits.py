@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent.core.report.checks import CHECKS, Line
 from agent.doctor.examination import DaemonWord, Doctor
 from agent.sandbox.authority import Authority
+from support.servers import closed_port
 
 if TYPE_CHECKING:
     from support.rig import Rig
@@ -18,13 +18,6 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 ROOT = Authority("Root A", NOW)
-
-
-def closed_port() -> int:
-    """Return a port without a listener."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def write(folder: Path, port: int, more: str = "", roots: bytes = ROOT.pem) -> Path:

@@ -19,7 +19,8 @@ from agent.core.values import Kind
 from agent.doctor import disk, looks, probes
 from agent.doctor.examination import DaemonWord, Doctor
 from agent.sandbox.authority import Authority
-from support.unit.visits import DAY, NOW, closed_port, of_store, visit, write
+from support.servers import closed_port
+from support.unit.visits import DAY, NOW, of_store, visit, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
-import threading
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -21,10 +18,12 @@ from agent.doctor.examination import DaemonWord, Doctor
 from agent.sandbox.faults import Effect, Operation
 from agent.system.clock import SystemClock
 from support.depot import Depot
-from support.unit.visits import DAY, NOW, ROOT, closed_port, of_store, visit, write
+from support.servers import closed_port, server, speaks, tls_context
+from support.unit.visits import DAY, NOW, ROOT, of_store, visit, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from agent.config.values import Config
@@ -74,28 +73,11 @@ def test_a_blocked_port_is_told_from_a_dead_network(tmp_path: Path, monkeypatch:
     assert visit(write(tmp_path, 8883))["tcp"].code == "unreachable"
 
 
-@contextmanager
-def tls_server(issuer: Authority = ROOT, *, until: timedelta = DAY, host: str = "localhost") -> Iterator[int]:
+def tls_server(
+    issuer: Authority = ROOT, *, until: timedelta = DAY, host: str = "localhost"
+) -> AbstractContextManager[int]:
     """Run a server whose certificate ends some time from now, and give its port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    issuer.issue_server(host, NOW - 30 * DAY, NOW + until).load_into(context)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    with connection, suppress(OSError):
-                        connection.settimeout(5)
-                        context.wrap_socket(connection, server_side=True).close()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
+    return server(speaks(tls_context(issuer.issue_server(host, NOW - 30 * DAY, NOW + until))))
 
 
 def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:

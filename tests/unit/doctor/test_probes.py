@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
-import warnings
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -22,9 +19,10 @@ from agent.errors import CloudError
 from agent.iotcore import path
 from agent.sandbox.authority import Authority
 from support.depot import Depot
+from support.servers import drips, hangs_up, pieces, says, says_nothing, server, speaks, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 NOW = datetime.now(UTC)
@@ -33,54 +31,12 @@ ROOT = Authority("Root A", NOW)
 HOST = "localhost"
 SHORT = 5.0  # seconds that the tests grant a look that finds nothing: enough to connect and to shake hands
 GENEROUS = 60.0  # seconds by which a look must have ended on the busiest machine
-
-
-@contextmanager
-def server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Listen on loopback, let `talk` deal with each connection, and give the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    with connection, suppress(OSError):
-                        connection.settimeout(GENEROUS)
-                        talk(connection)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
+HTTP = says(b"HTTP/1.1 400 Bad Request\r\n\r\n")  # what a web server answers that was not spoken to in HTTP
 
 
 def context(*versions: ssl.TLSVersion, authority: Authority = ROOT) -> ssl.SSLContext:
     """Return a server's TLS settings, with other versions if given."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_server(HOST, NOW - DAY, NOW + DAY).load_into(made)
-    if versions:
-        made.set_ciphers("ALL:@SECLEVEL=0")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # what is too old is the point
-            made.minimum_version, made.maximum_version = versions
-    return made
-
-
-def speaks(
-    made: ssl.SSLContext, then: Callable[[socket.socket], None] | None = None
-) -> Callable[[socket.socket], None]:
-    """Return what a TLS server does: shake hands, then `then`, or read once."""
-
-    def talk(connection: socket.socket) -> None:
-        with made.wrap_socket(connection, server_side=True) as secured:
-            secured.recv(4096)
-            if then is not None:
-                then(secured)
-
-    return talk
+    return tls_context(authority.issue_server(HOST, NOW - DAY, NOW + DAY), *versions)
 
 
 def at(port: int) -> Endpoint:
@@ -92,24 +48,6 @@ def at(port: int) -> Endpoint:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every look be short, so that no test waits for the real patience."""
     monkeypatch.setattr(probes, "PATIENCE", SHORT)
-
-
-def pieces(first: bytes, piece: bytes) -> Callable[[socket.socket], None]:
-    """Return what sends a beginning and then a piece every 50 ms, until the other side leaves or a test has failed."""
-
-    def talk(connection: socket.socket) -> None:
-        end = monotonic() + 2 * GENEROUS
-        connection.sendall(first)
-        while monotonic() < end and not select.select([connection], [], [], 0.05)[0]:
-            connection.sendall(piece)
-
-    return talk
-
-
-def drips(connection: socket.socket) -> None:
-    """Begin a TLS record and send it a byte at a time."""
-    connection.recv(4096)
-    pieces(b"\x16\x03\x03\x40\x00", b"\x02")(connection)
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -272,27 +210,16 @@ def test_alpn_is_offered_where_it_is_wanted() -> None:
     assert heard == [None, ALPN_MQTT]
 
 
-def captive(connection: socket.socket) -> None:
-    """Answer as a web server that was not spoken to in HTTP."""
-    connection.recv(4096)
-    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
-def read_on(connection: socket.socket) -> None:
-    """Take everything and say nothing."""
-    while connection.recv(4096):
-        pass
-
-
-def leave(connection: socket.socket) -> None:
-    """Take the first message and leave."""
-    connection.recv(4096)
-
-
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "talk",
-    [captive, lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), leave, read_on, drips],
+    [
+        HTTP,
+        says(b"SSH-2.0-OpenSSH_9.2\r\n"),
+        hangs_up,
+        says_nothing,
+        drips,
+    ],
     ids=["http", "ssh", "leaves", "hangs", "drips"],
 )
 def test_what_is_no_server_shows_nothing(talk: Callable[[socket.socket], None]) -> None:
@@ -378,10 +305,10 @@ def test_a_date_is_found_whatever_its_case(name: bytes) -> None:
 @pytest.mark.parametrize(
     "talk",
     [
-        read_on,
-        leave,
-        captive,
-        speaks(context(), read_on),
+        says_nothing,
+        hangs_up,
+        HTTP,
+        speaks(context(), says_nothing),
         speaks(context(), pieces(HEAD, b"x")),
         speaks(context(), pieces(HEAD, b"x" * 3_000)),
         drips,

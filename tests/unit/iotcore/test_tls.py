@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import struct
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -25,9 +22,10 @@ from agent.crypto import x509
 from agent.errors import CloudError
 from agent.iotcore import tls
 from agent.sandbox.authority import Authority, KeyPair, fingerprint, key_to_pem, name
+from support.servers import floods, hangs_up, resets, says, says_nothing, server, speaks, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from agent.core.failure.failure import Failure
@@ -39,47 +37,6 @@ ROOT = Authority("root A", NOW)
 OTHER = Authority("root B", NOW)
 TRUST = x509.read_bundle(ROOT.pem)
 HOST = "localhost"
-
-
-@contextmanager
-def server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Listen on loopback, let `talk` deal with one connection, and give the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                connection, _ = listener.accept()
-                with connection, suppress(OSError, ssl.SSLError):
-                    connection.settimeout(20)
-                    talk(connection)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            thread.join(60)
-            assert not thread.is_alive()
-
-
-def context(pair: KeyPair, tmp_path: Path) -> ssl.SSLContext:
-    """Return a server's context with a key and a certificate."""
-    (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.certificate_pem)
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(tmp_path / "pair.pem")
-    return made
-
-
-def speaks(made: ssl.SSLContext) -> Callable[[socket.socket], None]:
-    """Return what a TLS server does: shake hands, then read until the client leaves."""
-
-    def talk(connection: socket.socket) -> None:
-        with made.wrap_socket(connection, server_side=True) as secure:
-            secure.recv(1)
-
-    return talk
 
 
 def good() -> KeyPair:
@@ -96,9 +53,9 @@ def refusal(talk: Callable[[socket.socket], None], *, timeout: float = 5.0) -> F
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("wants_client", [False, True])
-def test_a_sound_server_passes(tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool) -> None:
+def test_a_sound_server_passes(version: ssl.TLSVersion, *, wants_client: bool) -> None:
     """Either version will do, and a server that insists on a client certificate is verified without one."""
-    made = context(good(), tmp_path)
+    made = tls_context(good())
     made.minimum_version = made.maximum_version = version
     if wants_client:
         made.verify_mode = ssl.CERT_REQUIRED
@@ -109,18 +66,18 @@ def test_a_sound_server_passes(tmp_path: Path, version: ssl.TLSVersion, *, wants
     assert shaken.asks is wants_client
 
 
-def test_the_version_is_told_of_a_handshake_that_a_server_ends(tmp_path: Path) -> None:
+def test_the_version_is_told_of_a_handshake_that_a_server_ends() -> None:
     """Then the cipher alone can be asked, and this one came with SSL 3 first."""
-    made = context(good(), tmp_path)
+    made = tls_context(good())
     made.maximum_version, made.verify_mode = ssl.TLSVersion.TLSv1_2, ssl.CERT_REQUIRED
     made.set_ciphers("ECDHE-ECDSA-AES256-SHA")
     with server(speaks(made)) as port:
         assert tls.preflight(Endpoint(host=HOST, port=port), TRUST).version == "TLSv1.2"
 
 
-def test_alpn_is_offered_on_port_443_only(tmp_path: Path) -> None:
+def test_alpn_is_offered_on_port_443_only() -> None:
     """AWS tells MQTT from HTTPS on 443 by ALPN."""
-    made = context(good(), tmp_path)
+    made = tls_context(good())
     made.set_alpn_protocols([ALPN_MQTT])
     for alpn, expected in ((True, ALPN_MQTT), (False, None)):
         with server(speaks(made)) as port:
@@ -143,11 +100,11 @@ def test_alpn_is_offered_on_port_443_only(tmp_path: Path) -> None:
     ],
 )
 def test_a_server_that_is_not_who_it_should_be_is_named(
-    tmp_path: Path, pair: Callable[[], KeyPair] | str, code: str, words: str
+    pair: Callable[[], KeyPair] | str, code: str, words: str
 ) -> None:
     """Each reason not to trust a server has its own code and sentence."""
     made: KeyPair = globals()[pair]() if isinstance(pair, str) else pair()
-    failure = refusal(speaks(context(made, tmp_path)))
+    failure = refusal(speaks(tls_context(made)))
     assert (failure.kind, failure.code) == (FailureClass.SERVER_TRUST, code)
     assert words in failure.message
     assert failure.remedy
@@ -229,9 +186,9 @@ def common_name_only() -> KeyPair:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_old_tls_version_is_refused_as_such(tmp_path: Path) -> None:
+def test_an_old_tls_version_is_refused_as_such() -> None:
     """A server that only speaks TLS 1.1 is told from one that is not trusted."""
-    made = context(good(), tmp_path)
+    made = tls_context(good())
     made.minimum_version = ssl.TLSVersion.TLSv1
     made.maximum_version = ssl.TLSVersion.TLSv1_1
     made.set_ciphers("ALL:@SECLEVEL=0")
@@ -243,45 +200,15 @@ def leave(_connection: socket.socket) -> None:
     """Close at once."""
 
 
-def leave_after_hello(connection: socket.socket) -> None:
-    """Take the first message and close."""
-    connection.recv(4096)
-
-
-def reset(connection: socket.socket) -> None:
-    """Take the first message and reset the connection."""
-    connection.recv(1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def says(answer: bytes) -> Callable[[socket.socket], None]:
-    """Return what takes the first message and answers with the same, whatever it was."""
-
-    def talk(connection: socket.socket) -> None:
-        connection.recv(4096)
-        connection.sendall(answer)
-        connection.recv(4096)
-
-    return talk
-
-
-def flood(connection: socket.socket) -> None:
-    """Send handshake records without end."""
-    connection.recv(1)
-    record = b"\x16\x03\x03\x40\x00" + b"\x0b\xff\xff\xff" + b"x" * (0x4000 - 4)
-    while True:
-        connection.sendall(record)
-
-
 @pytest.mark.parametrize(
     ("talk", "code"),
     [
         (leave, "tls-interrupted"),
-        (reset, "tls-interrupted"),
-        (leave_after_hello, "tls-interrupted"),
+        (resets, "tls-interrupted"),
+        (hangs_up, "tls-interrupted"),
         (says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not-tls"),
         (says(b"\x00" * 4096), "not-tls"),
-        (flood, "tls-interrupted"),
+        (floods, "tls-interrupted"),
     ],
     ids=["closes", "resets", "closes after hello", "speaks http", "zeros", "floods"],
 )
@@ -331,22 +258,16 @@ def test_what_a_server_says_in_place_of_a_handshake_is_told(alert: int, code: st
     assert remedy in failure.remedy
 
 
-def read_on(connection: socket.socket) -> None:
-    """Read until the client leaves, and say nothing."""
-    while connection.recv(4096):
-        pass
-
-
 def test_a_silent_server_is_given_up_in_time() -> None:
     """A server that takes the connection and says nothing costs the time limit and no more."""
-    failure = refusal(read_on, timeout=2.0)
+    failure = refusal(says_nothing, timeout=2.0)
     assert (failure.kind, failure.code) == (FailureClass.NETWORK, "tls-interrupted")
     assert "no answer in time" in failure.message
 
 
 def test_the_whole_look_ends_in_the_time_for_a_connection() -> None:
     """Also where that is shorter than what each step may take."""
-    with server(read_on) as port, pytest.raises(CloudError) as caught:
+    with server(says_nothing) as port, pytest.raises(CloudError) as caught:
         tls.preflight(Endpoint(host=HOST, port=port, timeout=3600.0, whole=0.5), TRUST)
     assert caught.value.failure.code == "tls-interrupted"
 
@@ -367,7 +288,7 @@ def test_the_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
     pair = OTHER.issue_server(HOST, NOW - DAY, NOW + DAY)
-    assert refusal(speaks(context(pair, tmp_path))).code == "unknown-root"
+    assert refusal(speaks(tls_context(pair))).code == "unknown-root"
     assert not (tmp_path / "keys.log").exists()
 
 
@@ -402,10 +323,10 @@ def test_the_levels_of_the_machines_openssl_change_nothing(tmp_path: Path, setti
     assert made(str(hardened)) == plain
 
 
-def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
+def test_a_proxy_is_asked_to_connect() -> None:
     """With a proxy configured the handshake goes through its tunnel."""
     asked: list[bytes] = []
-    made = context(good(), tmp_path)
+    made = tls_context(good())
 
     def tunnel(connection: socket.socket) -> None:
         asked.append(connection.recv(4096))
@@ -421,9 +342,9 @@ def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
 # -- the anchor that was met -------------------------------------------------------------------------------------------
 
 
-def met(tmp_path: Path, pair: KeyPair, trust: bytes, version: ssl.TLSVersion, *, wants_client: bool = False) -> str:
+def met(pair: KeyPair, trust: bytes, version: ssl.TLSVersion, *, wants_client: bool = False) -> str:
     """Return the anchor that a server's chain ended in."""
-    made = context(pair, tmp_path)
+    made = tls_context(pair)
     made.minimum_version = made.maximum_version = version
     if wants_client:
         made.verify_mode = ssl.CERT_REQUIRED
@@ -434,24 +355,22 @@ def met(tmp_path: Path, pair: KeyPair, trust: bytes, version: ssl.TLSVersion, *,
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("wants_client", [False, True])
-def test_the_anchor_that_the_chain_ended_in_is_told(
-    tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool
-) -> None:
+def test_the_anchor_that_the_chain_ended_in_is_told(version: ssl.TLSVersion, *, wants_client: bool) -> None:
     """Of several, with an intermediate in between, whether or not the server wants a certificate."""
     middle = ROOT.intermediate("issuing A", NOW)
     below = middle.issue_server(HOST, NOW - DAY, NOW + DAY)
     for pair in (good(), below):
-        found = met(tmp_path, pair, OTHER.pem + ROOT.pem, version, wants_client=wants_client)
+        found = met(pair, OTHER.pem + ROOT.pem, version, wants_client=wants_client)
         assert found == fingerprint(ROOT.certificate)
 
 
-def test_a_cross_signed_root_ends_where_the_gateways_anchor_is(tmp_path: Path) -> None:
+def test_a_cross_signed_root_ends_where_the_gateways_anchor_is() -> None:
     """In the new root where the gateway has it, else in the old one that signed for it."""
     pair = ROOT.issue_server(HOST, NOW - DAY, NOW + DAY)
     crossed = OTHER.cross_sign(ROOT, NOW).public_bytes(Encoding.PEM)
     sent = KeyPair(key_pem=pair.key_pem, certificate_pem=pair.certificate_pem + crossed)
     version = ssl.TLSVersion.TLSv1_3
 
-    assert met(tmp_path, sent, OTHER.pem, version) == fingerprint(OTHER.certificate)
-    assert met(tmp_path, sent, OTHER.pem + ROOT.pem, version) == fingerprint(ROOT.certificate)
-    assert met(tmp_path, sent, ROOT.pem, version) == fingerprint(ROOT.certificate)
+    assert met(sent, OTHER.pem, version) == fingerprint(OTHER.certificate)
+    assert met(sent, OTHER.pem + ROOT.pem, version) == fingerprint(ROOT.certificate)
+    assert met(sent, ROOT.pem, version) == fingerprint(ROOT.certificate)
