@@ -220,7 +220,7 @@ def floor_session(place: Place, *modules: str) -> Iterator[int]:
             process.kill()
 
 
-class Watch:
+class LinkWatch:
     """Notes when a link is moved; a context manager around what moves it.
 
     Attributes:

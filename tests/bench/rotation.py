@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.client import call
 from agent.iotcore.client_options import CONNECT_SPACING
 from bench import place, procfs
-from bench.place import FLOORS, PROBATION, THING, BenchError, Watch
+from bench.place import FLOORS, PROBATION, THING, BenchError, LinkWatch
 from bench.rows import middle
 from support import gateway
 from support.daemon import CLIENT_ID
@@ -102,7 +102,7 @@ def _by_script(here: Place, link: Path, runs: Runs, spacing: float) -> None:
     port = str(here.gateway.service.port)
     command = [here.python, "-I", str(FLOORS / "rotation.py"), port, THING, roots, str(link), str(spacing)]
     start = monotonic()
-    with Watch(link) as watch:
+    with LinkWatch(link) as watch:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
         if done.returncode != 0:
             raise BenchError(f"the floor's rotation failed: {done.stderr[-300:]}")
@@ -120,7 +120,7 @@ def _through_daemon(here: Place, daemon: RunningDaemon, runs: Runs) -> None:
     sleep(_APART)
     written, steps = procfs.disk_bytes(daemon.pid), Steps()
     start = monotonic()
-    with Watch(here.gateway.state / "current") as watch:
+    with LinkWatch(here.gateway.state / "current") as watch:
         messages = call(str(daemon.runtime / "control.sock"), b'{"verb":"rotate","reason":"a measurement"}\n')
         if messages is None:
             raise BenchError("the daemon does not listen")
@@ -166,7 +166,7 @@ def _by_command(here: Place, runs: Runs) -> None:
     """Rotate by the command itself; the kernel says what it had written when it ends."""
     command = [gateway.COMMAND, "--config", str(here.gateway.config), "rotate", "--json", "--reason", "a measurement"]
     steps, start = Steps(), monotonic()
-    with Watch(here.gateway.state / "current") as watch:
+    with LinkWatch(here.gateway.state / "current") as watch:
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=here.gateway.directory) as process:
             assert process.stdout is not None
             for line in process.stdout:

@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.authority import Authority
-from support.breaking import NOBODY, Place, black_hole, check, first_failure, lines_of, sound, twin_of, with_hosts
-from support.broken import ATS, DAY, LEGACY, NOW, SITUATIONS, TABLE, Situation, visited
+from support.breaking import (
+    NOBODY,
+    BrokenGateway,
+    black_hole,
+    check,
+    first_failure,
+    lines_of,
+    sound,
+    twin_of,
+    with_hosts,
+)
+from support.broken import ATS, DAY, LEGACY, NOW, SITUATIONS, TABLE, Breakage, visited
 from support.crashkit import smalldisk
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway
@@ -40,7 +50,7 @@ def _gateway(house: Gateway) -> Iterator[Gateway]:
 
 
 @pytest.mark.parametrize("situation", [pytest.param(item, id=item.name.replace(" ", "-")) for item in SITUATIONS])
-def test_the_first_failure_is_the_cause_and_says_what_to_do(gateway: Gateway, situation: Situation) -> None:
+def test_the_first_failure_is_the_cause_and_says_what_to_do(gateway: Gateway, situation: Breakage) -> None:
     """Whatever is broken, the first line that fails names it, and its remedy is the one that helps."""
     ran, said = visited(gateway, situation)
     line = first_failure(ran)
@@ -161,7 +171,7 @@ def test_a_damaged_previous_set_keeps_nothing_from_working(gateway: Gateway) -> 
 def test_a_read_only_disk_is_remounted_where_it_is_mounted(gateway: Gateway) -> None:
     """`mount` takes no directory somewhere on a file system."""
     with ExitStack() as stack:
-        mount = Place(gateway, stack).disk()
+        mount = BrokenGateway(gateway, stack).disk()
         smalldisk.remount(mount, "ro")
         line = lines_of(check(gateway, "--json", "disk"))["disk"]
     assert f"`sudo mount -o remount,rw {mount}`" in line["remedy"]
@@ -182,7 +192,7 @@ def test_an_uplink_that_swallows_everything_is_soon_given_up(gateway: Gateway) -
     """However many addresses the endpoint has, which on AWS are eight."""
     hosts = "".join(f"192.0.2.{10 + number} gateways.example\n" for number in range(8))
     gateway.configure({"endpoint: localhost": "endpoint: gateways.example"})
-    Place(gateway, ExitStack()).port(8883)
+    BrokenGateway(gateway, ExitStack()).port(8883)
     ran = check(gateway, "--json", within=black_hole(gateway, hosts))
     lines = lines_of(ran)
     assert lines["dns"]["verdict"] == "ok"

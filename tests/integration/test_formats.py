@@ -14,19 +14,19 @@ from support import formats
 from support.json_schema import misfits
 
 if TYPE_CHECKING:
-    from support.formats import Shape, Story
+    from support.formats import RecordedStory, Shape
 
 DATA = Path(__file__).parents[1] / "data"
 VERSIONS = sorted(path for path in DATA.iterdir() if path.name[0].isdigit())
 
 
 @pytest.fixture(scope="module", name="story")
-def _story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+def _story(tmp_path_factory: pytest.TempPathFactory) -> RecordedStory:
     return formats.observe(tmp_path_factory.mktemp("story"))
 
 
 @pytest.fixture(scope="module", name="today")
-def _today(story: Story) -> dict[str, Shape]:
+def _today(story: RecordedStory) -> dict[str, Shape]:
     return formats.shapes(story.documents, story.files)
 
 
@@ -41,7 +41,7 @@ def test_each_document_keeps_its_keys_and_types(version: Path, today: dict[str, 
     assert lost == {}
 
 
-def test_each_document_fits_the_published_schema(story: Story) -> None:
+def test_each_document_fits_the_published_schema(story: RecordedStory) -> None:
     """Every line of every verb, with no key that the schema does not name; the status file is what `status` prints."""
     whole = documents.whole()
     said = {name.removesuffix("-by-daemon"): found for name, found in story.documents.items()}
@@ -57,7 +57,7 @@ def test_each_document_fits_the_published_schema(story: Story) -> None:
             assert list(misfits(schema, line, whole=whole, closed=True)) == [], (name, line)
 
 
-def test_each_metric_is_on_its_page(story: Story) -> None:
+def test_each_metric_is_on_its_page(story: RecordedStory) -> None:
     """What a daemon wrote."""
     page = (DATA.parents[1] / "docs" / "reference" / "metrics.md").read_text()
     written = re.findall(r"^# TYPE (\S+)", story.files["metrics.prom"], flags=re.MULTILINE)

@@ -14,12 +14,14 @@ import pytest
 from agent.core.report.checks import CHECKS
 from agent.sandbox.cloud import Status
 from support.daemon import RunningDaemon
-from support.gateway import COMMAND, Gateway, Ran
+from support.gateway import COMMAND, Gateway
 from support.sticks import THING, created, issue, root, stick
 from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.ran import Ran
 
 
 NOBODY = 65534

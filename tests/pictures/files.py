@@ -34,7 +34,7 @@ TOLD = {
 }
 
 
-class Entry(NamedTuple):
+class StateEntry(NamedTuple):
     """One entry of the state directory: its path there, its name with what it points at, and its rights."""
 
     path: str
@@ -42,9 +42,9 @@ class Entry(NamedTuple):
     mode: str
 
 
-def listed(state: Path) -> list[Entry]:
+def listed(state: Path) -> list[StateEntry]:
     """Return what is in a state directory, each directory before what is in it; what is in the reserve is left out."""
-    found: list[Entry] = []
+    found: list[StateEntry] = []
     for path in sorted(state.rglob("*")):
         relative = path.relative_to(state)
         if relative.parts[0] == "reserve" and len(relative.parts) > 1:
@@ -52,20 +52,20 @@ def listed(state: Path) -> list[Entry]:
         name = path.name + ("/" if path.is_dir() and not path.is_symlink() else "")
         shown = f"{name} \u2192 {path.readlink()}" if path.is_symlink() else name
         mode = "" if path.is_symlink() else f"{path.stat().st_mode & 0o777:04o}"
-        found.append(Entry(f"{relative}{'/' if name.endswith('/') else ''}", shown, mode))
+        found.append(StateEntry(f"{relative}{'/' if name.endswith('/') else ''}", shown, mode))
     return found
 
 
-def told_of(entry: Entry) -> str:
+def told_of(entry: StateEntry) -> str:
     """Return what an entry is."""
     return TOLD.get(entry.path) or TOLD[_name(entry)]
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: StateEntry) -> str:
     return re.sub(r"^.*/(?=.)", "", entry.path)
 
 
-def state_directory(path: Path) -> list[Entry]:
+def state_directory(path: Path) -> list[StateEntry]:
     """Return what is in the state directory of a gateway that has rotated and begins again."""
     rig = Rig(path)
     try:
@@ -93,7 +93,7 @@ def draw() -> str:
     return picture.svg(38 + LINE * len(entries) + 30)
 
 
-def _line(picture: Picture, y: float, entry: Entry) -> None:
+def _line(picture: Picture, y: float, entry: StateEntry) -> None:
     depth = entry.path.rstrip("/").count("/")
     name = _name(entry)
     kind = " good" if entry.path in {"current", "generations/000002/"} else " wary" if name == "key.pem" else ""

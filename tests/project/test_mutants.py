@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.mutantkit.copies import ROOT, Copy, Fate, Mutant, NotThereError, place_of
+from support.mutantkit.copies import ROOT, Copy, Mutant, MutantFate, NotThereError, place_of
 from support.mutantkit.table import MUTANTS
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def a_mutant(old: str, new: str, killer: str = "test_it.py::test_sum") -> Mutant
 @pytest.mark.parametrize(
     ("mutant", "fate"),
     [
-        (a_mutant("return a + b", "return a - b"), Fate.KILLED),
-        (a_mutant("if ( a < 0 ): return 0", "pass"), Fate.SURVIVED),
-        (a_mutant("return a + b", "return a - b", "test_it.py::test_gone"), Fate.UNFIT),
-        (a_mutant("return a + b", "return a +"), Fate.UNFIT),
+        (a_mutant("return a + b", "return a - b"), MutantFate.KILLED),
+        (a_mutant("if ( a < 0 ): return 0", "pass"), MutantFate.SURVIVED),
+        (a_mutant("return a + b", "return a - b", "test_it.py::test_gone"), MutantFate.UNFIT),
+        (a_mutant("return a + b", "return a +"), MutantFate.UNFIT),
     ],
 )
-def test_what_became_of_a_mutant_is_told(small: Copy, mutant: Mutant, fate: Fate) -> None:
+def test_what_became_of_a_mutant_is_told(small: Copy, mutant: Mutant, fate: MutantFate) -> None:
     """A test that is not there kills nothing, nor does a program that is none; the copy is whole again."""
     before = (small.path / "agent" / "__init__.py").read_text()
     assert small.try_out(mutant)[0] is fate

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Story:
+class EventStory:
     """One gateway, up to the event that a function is called for."""
 
     def __init__(self, world: AwsWorld, serial: str) -> None:
@@ -81,32 +81,32 @@ class Story:
         return sorted(self.known[name] for name in row.get("ids", {"SS": []})["SS"])
 
 
-def _enrolment(story: Story) -> Callable[[], object]:
+def _enrolment(story: EventStory) -> Callable[[], object]:
     made = story.issue("new")
     return lambda: story.world.enrol(made, story.serial)
 
 
-def _second_enrolment(story: Story) -> Callable[[], object]:
+def _second_enrolment(story: EventStory) -> Callable[[], object]:
     story.world.enrol(story.issue("lost"), story.serial)
     made = story.issue("new")
     return lambda: story.world.enrol(made, story.serial)
 
 
-def _rotation(story: Story) -> Callable[[], object]:
+def _rotation(story: EventStory) -> Callable[[], object]:
     old, new = story.issue("old"), story.issue("new")
     story.world.enrol(old, story.serial)
     story.world.owner.attach_policy(policyName="application", target=ARN + old)
     return lambda: story.world.rotate(old, new, story.thing)
 
 
-def _retirement(story: Story) -> Callable[[], object]:
+def _retirement(story: EventStory) -> Callable[[], object]:
     old, new = story.issue("old"), story.issue("new")
     story.world.enrol(old, story.serial)
     story.world.rotate(old, new)
     return lambda: story.world.retire(new, old, story.thing)
 
 
-def _sweep(story: Story) -> Callable[[], object]:
+def _sweep(story: EventStory) -> Callable[[], object]:
     retire, start = _retirement(story), story.world.now
     story.world.now += SETTINGS.keep
     story.settled()  # what other stories have left
@@ -116,21 +116,21 @@ def _sweep(story: Story) -> Callable[[], object]:
     return story.world.sweep
 
 
-def _second_round(story: Story) -> Callable[[], object]:
+def _second_round(story: EventStory) -> Callable[[], object]:
     _sweep(story)()
     return story.world.sweep
 
 
-def _purchase(story: Story) -> Callable[[], object]:
+def _purchase(story: EventStory) -> Callable[[], object]:
     return lambda: story.buy("new")
 
 
-def _second_purchase(story: Story) -> Callable[[], object]:
+def _second_purchase(story: EventStory) -> Callable[[], object]:
     story.buy("lost")
     return lambda: story.buy("new")
 
 
-def _replacement(story: Story) -> Callable[[], object]:
+def _replacement(story: EventStory) -> Callable[[], object]:
     world, other = story.world, f"9{story.serial}"
     old, new, used = story.issue("old"), story.issue("new"), story.issue("used")
     world.enrol(old, story.serial)
@@ -149,7 +149,7 @@ def _replacement(story: Story) -> Callable[[], object]:
     return act
 
 
-STORIES: list[Callable[[Story], Callable[[], object]]] = [
+STORIES: list[Callable[[EventStory], Callable[[], object]]] = [
     _enrolment, _second_enrolment, _rotation, _retirement, _purchase, _second_purchase, _replacement, _sweep,
     _second_round,
 ]  # fmt: skip
@@ -165,8 +165,8 @@ def _world() -> Iterator[AwsWorld]:
 _serials = count(1)
 
 
-def _story(world: AwsWorld) -> Story:
-    return Story(world, f"{next(_serials):04}")
+def _story(world: AwsWorld) -> EventStory:
+    return EventStory(world, f"{next(_serials):04}")
 
 
 @contextmanager
@@ -179,11 +179,11 @@ def _answered(world: AwsWorld) -> Iterator[None]:
 
 
 @pytest.fixture(name="undisturbed", scope="module")
-def _undisturbed(world: AwsWorld) -> Callable[[Callable[[Story], Callable[[], object]]], tuple[int, list[object]]]:
+def _undisturbed(world: AwsWorld) -> Callable[[Callable[[EventStory], Callable[[], object]]], tuple[int, list[object]]]:
     """Return what tells a story in which nothing fails, once: how many calls its event makes, and its end."""
 
     @cache
-    def told(tell: Callable[[Story], Callable[[], object]]) -> tuple[int, list[object]]:
+    def told(tell: Callable[[EventStory], Callable[[], object]]) -> tuple[int, list[object]]:
         with _answered(world):
             story = _story(world)
             act = tell(story)
@@ -198,8 +198,8 @@ def _undisturbed(world: AwsWorld) -> Callable[[Callable[[Story], Callable[[], ob
 @pytest.mark.parametrize(("fate", "for_good"), FATES)
 def test_each_call_fails_and_the_event_comes_again(
     world: AwsWorld,
-    undisturbed: Callable[[Callable[[Story], Callable[[], object]]], tuple[int, list[object]]],
-    tell: Callable[[Story], Callable[[], object]],
+    undisturbed: Callable[[Callable[[EventStory], Callable[[], object]]], tuple[int, list[object]]],
+    tell: Callable[[EventStory], Callable[[], object]],
     fate: Fate,
     for_good: bool,  # noqa: FBT001 - the table's
 ) -> None:

@@ -45,7 +45,7 @@ FAULTS = {
 STOPS = [phase for phase in Phase if phase is not Phase.RETIRED]
 
 
-class Walk:
+class ChanceWalk:
     """One gateway and what chance does to it."""
 
     def __init__(self, rig: Rig, seed: int) -> None:
@@ -206,7 +206,7 @@ class Walk:
 def _walk(path: Path, seed: int) -> None:
     rig = Rig(path, limits=SHORT)
     rig.enroll()
-    walk = Walk(rig, seed)
+    walk = ChanceWalk(rig, seed)
     try:
         for _ in range(STEPS):
             walk.step()

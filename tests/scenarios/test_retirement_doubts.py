@@ -68,12 +68,12 @@ def test_a_change_that_goes_on_without_a_program_names_it(gateway: Rig) -> None:
 
 def told(record: ChangeRecord) -> str:
     """Return what the command says of a change that has ended."""
-    output = Listener()
+    output = KeepingOutput()
     tell_outcome(cast("Output", output), Ending(change=record, current=3, code=Exit.DEGRADED))
     return "\n".join(output.lines)
 
 
-class Listener:
+class KeepingOutput:
     """An output that keeps what it is told."""
 
     def __init__(self) -> None:

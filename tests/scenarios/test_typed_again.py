@@ -35,7 +35,7 @@ ISSUING = (
 IN_PLACE = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)
 
 
-class House:
+class OrderedGateway:
     """A gateway, and what a person has on a stick."""
 
     def __init__(self, rig: Rig) -> None:
@@ -82,7 +82,7 @@ class House:
 
 
 @dataclass(frozen=True)
-class Row:
+class OrderRow:
     """One order.
 
     Attributes:
@@ -94,43 +94,44 @@ class Row:
         asks: Certificates that are asked for.
     """
 
-    give: Callable[[House], None]
+    give: Callable[[OrderedGateway], None]
     phases: tuple[Phase, ...]
     end: tuple[str, str]
     current: int
-    begin: Callable[[House], object] = lambda house: house
+    begin: Callable[[OrderedGateway], object] = lambda house: house
     asks: int = 0
 
 
-def on_probation(house: House) -> None:
+def on_probation(house: OrderedGateway) -> None:
     """Let a rotation be on probation."""
     house.rig.to_probation()
 
 
-def waiting(house: House) -> None:
+def waiting(house: OrderedGateway) -> None:
     """Let a rotation have its key, and nothing more."""
     house.rig.run_to(Kind.ROTATE, Phase.KEY_READY)
 
 
-ROWS: dict[str, Row] = {
-    "rotate": Row(
+ROWS: dict[str, OrderRow] = {
+    "rotate": OrderRow(
         lambda house: house.order(Verb.ROTATE), (*ISSUING, *IN_PLACE), ("rotate", "committed"), current=3, asks=1
     ),
-    "rollback": Row(lambda house: house.order(Verb.ROLLBACK), IN_PLACE, ("rollback", "committed"), current=1),
-    "rollback on probation": Row(
+    "rollback": OrderRow(lambda house: house.order(Verb.ROLLBACK), IN_PLACE, ("rollback", "committed"), current=1),
+    "rollback on probation": OrderRow(
         lambda house: house.order(Verb.ROLLBACK), (Phase.DEPLOYED, Phase.ROLLED_BACK), ("rotate", "rolled-back"),
         current=2, begin=on_probation,
     ),
-    "rollback before activation": Row(
+    "rollback before activation": OrderRow(
         lambda house: house.order(Verb.ROLLBACK), (Phase.REJECTED,), ("rotate", "rejected"), current=2, begin=waiting
     ),
-    "rollback --give-up": Row(
+    "rollback --give-up": OrderRow(
         lambda house: house.order(Verb.GIVE_UP), (Phase.REJECTED,), ("rotate", "rejected"), current=2, begin=waiting
     ),
-    "import": Row(House.bring, IN_PLACE, ("import", "committed"), current=3),
-    "trust install": Row(House.install, IN_PLACE, ("trust", "committed"), current=3),
-    "confirm": Row(
-        House.confirm, (Phase.DEPLOYED, Phase.COMMITTED), ("rotate", "committed"), current=3, begin=on_probation
+    "import": OrderRow(OrderedGateway.bring, IN_PLACE, ("import", "committed"), current=3),
+    "trust install": OrderRow(OrderedGateway.install, IN_PLACE, ("trust", "committed"), current=3),
+    "confirm": OrderRow(
+        OrderedGateway.confirm, (Phase.DEPLOYED, Phase.COMMITTED), ("rotate", "committed"),
+        current=3, begin=on_probation
     ),
 }  # fmt: skip
 
@@ -179,11 +180,11 @@ CUTS = [
 
 
 @pytest.fixture(name="house")
-def _house(gateway: Rig) -> House:
-    return House(gateway)
+def _house(gateway: Rig) -> OrderedGateway:
+    return OrderedGateway(gateway)
 
 
-def cut_off(house: House, name: str, phase: Phase, *, saved: bool) -> Row:
+def cut_off(house: OrderedGateway, name: str, phase: Phase, *, saved: bool) -> OrderRow:
     """Give an order and lose power around a record; return its row."""
     row = ROWS[name]
     row.begin(house)
@@ -194,7 +195,7 @@ def cut_off(house: House, name: str, phase: Phase, *, saved: bool) -> Row:
     return row
 
 
-def ends_as(house: House, row: Row, before: int, *, made_twice: bool = False) -> None:
+def ends_as(house: OrderedGateway, row: OrderRow, before: int, *, made_twice: bool = False) -> None:
     """Check that one change came of it, with its end, and what it leaves in use."""
     rig = house.rig
     assert rig.at_rest
@@ -204,7 +205,7 @@ def ends_as(house: House, row: Row, before: int, *, made_twice: bool = False) ->
 
 
 @pytest.mark.parametrize(("name", "phase", "saved"), CUTS)
-def test_the_same_order_again(house: House, name: str, phase: Phase, *, saved: bool) -> None:
+def test_the_same_order_again(house: OrderedGateway, name: str, phase: Phase, *, saved: bool) -> None:
     """It comes to one change with the end that was ordered, wherever the first one was cut off."""
     rig = house.rig
     before, asked = len(rig.history), rig.asked(Operation.CREATE)
@@ -219,7 +220,7 @@ def test_the_same_order_again(house: House, name: str, phase: Phase, *, saved: b
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_the_same_order_after_its_end(house: House, name: str) -> None:
+def test_the_same_order_after_its_end(house: OrderedGateway, name: str) -> None:
     """The command was killed before it could say how it ended: it says so now, and nothing is done twice."""
     row, before = ROWS[name], len(house.rig.history)
     row.begin(house)
@@ -231,7 +232,7 @@ def test_the_same_order_after_its_end(house: House, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "phase", "saved"), CUTS)
-def test_the_daemon_goes_on(house: House, name: str, phase: Phase, *, saved: bool) -> None:
+def test_the_daemon_goes_on(house: OrderedGateway, name: str, phase: Phase, *, saved: bool) -> None:
     """What was written down comes to its end without a person; what was not yet is as if it had not been ordered."""
     rig, before = house.rig, len(house.rig.history)
     row = cut_off(house, name, phase, saved=saved)
@@ -249,8 +250,8 @@ def test_the_daemon_goes_on(house: House, name: str, phase: Phase, *, saved: boo
 OTHERS = {
     "rotate": lambda house: house.order(Verb.ROTATE),
     "rollback": lambda house: house.order(Verb.ROLLBACK),
-    "import": House.bring,
-    "trust install": House.install,
+    "import": OrderedGateway.bring,
+    "trust install": OrderedGateway.install,
 }
 
 
@@ -263,7 +264,7 @@ AFTER_ANOTHER = [
 
 
 @pytest.mark.parametrize(("name", "phase", "saved", "other"), campaigns.take(AFTER_ANOTHER, 7))
-def test_another_order(house: House, name: str, phase: Phase, other: str, *, saved: bool) -> None:
+def test_another_order(house: OrderedGateway, name: str, phase: Phase, other: str, *, saved: bool) -> None:
     """It is carried out, after what was begun or instead of it; the gateway connects, and each change has one end."""
     rig, before = house.rig, len(house.rig.history)
     cut_off(house, name, phase, saved=saved)
@@ -279,7 +280,7 @@ def test_another_order(house: House, name: str, phase: Phase, other: str, *, sav
     was_carried_out(house, other, [end[:2] for end in rig.history[before:]])
 
 
-def was_carried_out(house: House, other: str, ends: list[tuple[str, str]]) -> None:
+def was_carried_out(house: OrderedGateway, other: str, ends: list[tuple[str, str]]) -> None:
     """Check that the other order did what it says."""
     rig = house.rig
     assert rig.current is not None
@@ -300,7 +301,7 @@ def was_carried_out(house: House, other: str, ends: list[tuple[str, str]]) -> No
 @pytest.mark.parametrize("phase", [*ISSUING, *IN_PLACE])
 def test_an_enrolment_again(rig: Rig, phase: Phase, *, saved: bool) -> None:
     """The first certificate is asked for once, and the gateway has it in the end."""
-    house = House(rig)
+    house = OrderedGateway(rig)
     rig.disk.cut_power(phase, saved=saved)
     with pytest.raises(PowerCut):
         house.order(Verb.ENROLL)

@@ -20,9 +20,9 @@ from support.fleetyear import (
     HOUR,
     LONGEST_DELAY,
     START,
+    FleetStory,
     Peaks,
     Record,
-    Story,
     Year,
     busiest_minute,
     most_in_a_day,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LONG = (200 * DAY, 3 * DAY)
 OUTAGES = ((63 * DAY, 6 * HOUR), (131 * DAY, 12 * HOUR), LONG, (300 * DAY + 7 * HOUR, 6 * HOUR))
 GATEWAYS = len(campaigns.places(500, 3))
-STORY = Story(gateways=GATEWAYS, outages=OUTAGES, offline=GATEWAYS * 2 // 25, mishaps=0.08, seed=2027)
+STORY = FleetStory(gateways=GATEWAYS, outages=OUTAGES, offline=GATEWAYS * 2 // 25, mishaps=0.08, seed=2027)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def year() -> Record:
     return Year(STORY).run()
 
 
-def soon_after(at: datetime, story: Story = STORY, margin: timedelta = HOUR) -> bool:
+def soon_after(at: datetime, story: FleetStory = STORY, margin: timedelta = HOUR) -> bool:
     """Whether an instant lies in the aftermath of an outage."""
     return any(START + begin <= at < START + begin + length + margin for begin, length in story.outages)
 
@@ -130,7 +130,7 @@ def test_the_closed_form_is_what_the_gateways_do(year: Record) -> None:
 @pytest.mark.parametrize("seed", campaigns.take([1, 2, 3], 3))
 def test_a_quiet_year_has_no_failed_change_and_no_connection_lost(seed: int) -> None:
     """Where nothing goes wrong every request brings a certificate, and no gateway connects twice."""
-    record = Year(Story(gateways=50, seed=seed)).run()
+    record = Year(FleetStory(gateways=50, seed=seed)).run()
 
     assert (record.failed, record.connects) == (0, [])
     assert len(record.requests) == len(record.counted) == sum(record.rotations.values()) >= 200
@@ -139,7 +139,7 @@ def test_a_quiet_year_has_no_failed_change_and_no_connection_lost(seed: int) -> 
 
 def test_a_year_of_misfortune_is_survived_too() -> None:
     """A third of all steps fails, day after day: budgets are kept and nothing expires."""
-    story = Story(gateways=60, outages=OUTAGES, mishaps=0.33, seed=5)
+    story = FleetStory(gateways=60, outages=OUTAGES, mishaps=0.33, seed=5)
     record = Year(story).run()
     asked: dict[int, list[datetime]] = defaultdict(list)
     for gateway, at in record.counted:
@@ -155,7 +155,7 @@ def test_a_fleet_with_maintenance_windows_does_not_begin_when_they_open() -> Non
     """All turns of a day wait for the same two hours of the night, and are spread over them again."""
     night = MaintenanceWindow(start=time(2), end=time(4))
     gateways = len(campaigns.places(300, 6))
-    record = Year(Story(gateways=gateways, windows=(night,), seed=11)).run()
+    record = Year(FleetStory(gateways=gateways, windows=(night,), seed=11)).run()
 
     assert set(record.rotations.values()) <= {4, 5}
     assert len(record.rotations) == gateways
@@ -167,7 +167,7 @@ def test_short_lived_certificates_are_rotated_in_time() -> None:
     """Certificates of a day, of which each of two outages takes a quarter."""
     outages = ((10 * DAY, 6 * HOUR), (31 * DAY + 3 * HOUR, 6 * HOUR))
     gateways = len(campaigns.places(20, 4))
-    story = Story(gateways=gateways, length=40 * DAY, lifetime=DAY, outages=outages, mishaps=0.05, seed=9)
+    story = FleetStory(gateways=gateways, length=40 * DAY, lifetime=DAY, outages=outages, mishaps=0.05, seed=9)
     record = Year(story).run()
 
     assert min(*record.slack, *record.left) > timedelta()

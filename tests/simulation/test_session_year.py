@@ -11,14 +11,14 @@ import pytest
 from agent.core.change.decide import Limits
 from support import campaigns
 from support.fleetyear import DAY, HOUR, LONGEST_DELAY, YEAR
-from support.sessionyear import CLOCKLESS, MODES, REVOCATIONS, STORY, Visited, line, visited
+from support.sessionyear import CLOCKLESS, MODES, REVOCATIONS, STORY, YearVisited, line, visited
 
 GATEWAYS = len(campaigns.places(8, 2))
 SOON = timedelta(minutes=1)  # two attempts after the first
 
 
 @cache
-def year(mode: str) -> Visited:
+def year(mode: str) -> YearVisited:
     """Return what the year comes to."""
     return visited(MODES[mode], replace(STORY, gateways=GATEWAYS))
 

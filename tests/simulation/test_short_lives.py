@@ -8,24 +8,24 @@ from datetime import timedelta
 import pytest
 
 from agent.core.change.decide import Limits
-from support.fleetyear import DAY, HOUR, LONGEST_DELAY, Story, Year
-from support.shortlives import Fleet, Told, story
+from support.fleetyear import DAY, HOUR, LONGEST_DELAY, FleetStory, Year
+from support.shortlives import Fleet, ShortLivesToll, story
 
 SAMPLE = Fleet(gateways=50, away=10)
 
 
 @pytest.fixture(name="told", scope="module")
-def _told() -> Told:
+def _told() -> ShortLivesToll:
     return story(SAMPLE)
 
 
-def test_outages_of_half_a_day_need_no_person(told: Told) -> None:
+def test_outages_of_half_a_day_need_no_person(told: ShortLivesToll) -> None:
     """In need of one are only gateways that were off for a month without the operator's knowledge."""
     assert set(told.people) == {number for number in range(SAMPLE.away) if number % 2}
     assert timedelta(minutes=30) < told.least < SAMPLE.lifetime - SAMPLE.longest
 
 
-def test_who_is_off_for_a_month_comes_back_as_the_page_promises(told: Told) -> None:
+def test_who_is_off_for_a_month_comes_back_as_the_page_promises(told: ShortLivesToll) -> None:
     """By an enrolment that was opened beforehand within minutes, and otherwise once a person has opened it."""
     assert set(told.armed) == {number for number in range(SAMPLE.away) if number % 2 == 0}
     assert timedelta(minutes=5) > LONGEST_DELAY
@@ -46,7 +46,7 @@ def test_it_is_no_better_than_the_gateways_followed_step_by_step() -> None:
     common = (6 * DAY, 15 * DAY + 3 * HOUR)
     fleet = Fleet(gateways=gateways, length=length, outages=0, away=0, common=common)
     outages = tuple((after, fleet.longest) for after in common)
-    record = Year(Story(gateways=gateways, length=length, lifetime=DAY, outages=outages)).run()
+    record = Year(FleetStory(gateways=gateways, length=length, lifetime=DAY, outages=outages)).run()
     told = story(fleet)
 
     assert not told.people

@@ -50,7 +50,7 @@ def certificate_id(name: object) -> str:
     return hashlib.sha256(str(name).encode()).hexdigest()
 
 
-class Watched:
+class WatchedPort:
     """A port that tells of each verb before it is carried out."""
 
     def __init__(self, port: object, before: Callable[[str], None]) -> None:
@@ -95,7 +95,7 @@ class World:
         self._made = self._asked = 0
 
     def _watched(self, port: T) -> T:
-        return cast("T", Watched(port, self._step))
+        return cast("T", WatchedPort(port, self._step))
 
     def _step(self, verb: str) -> None:
         self.verbs.append(verb)

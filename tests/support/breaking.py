@@ -17,7 +17,8 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
 from support import warm
 from support.crashkit import smalldisk
-from support.gateway import COMMAND, Gateway, Ran
+from support.gateway import COMMAND, Gateway
+from support.ran import Ran
 from support.servers import server
 from support.surroundings import lacks, need_root
 from support.tunnels import pour
@@ -158,7 +159,7 @@ def proxy_to(port: int) -> Iterator[int]:
 
 
 @dataclass
-class Place:
+class BrokenGateway:
     """The gateway that is being broken, what lasts as long as the test, and where the command is to run."""
 
     gateway: Gateway

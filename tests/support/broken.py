@@ -26,7 +26,7 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
 from support.breaking import (
     NOBODY,
-    Place,
+    BrokenGateway,
     check,
     entry_of,
     https_only,
@@ -43,7 +43,8 @@ from support.told import REMEDIES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.gateway import Gateway, Ran
+    from support.gateway import Gateway
+    from support.ran import Ran
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -53,7 +54,7 @@ ATS = "abc123-ats.iot.eu-west-1.amazonaws.com"
 
 
 @dataclass(frozen=True)
-class Situation:
+class Breakage:
     """How a gateway is broken, and what has to come first.
 
     Attributes:
@@ -66,124 +67,124 @@ class Situation:
     """
 
     name: str
-    broken: Callable[[Place], object]
+    broken: Callable[[BrokenGateway], object]
     first: tuple[str, str]
     words: str
     remedy: str
     exit: int = 1
 
 
-def _legacy(place: Place) -> None:
+def _legacy(place: BrokenGateway) -> None:
     place.nowhere(LEGACY)
 
 
-def _intercepted(place: Place) -> None:
+def _intercepted(place: BrokenGateway) -> None:
     proxy = Authority("Inspection CA", NOW, organisation="Corporate Proxy Inc.")
     place.endpoint(ATS)
     port = place.stack.enter_context(server(speaks(tls_context(proxy.issue_server(ATS, NOW - DAY, NOW + DAY)))))
     place.append(f"proxy: {{host: localhost, port: {place.stack.enter_context(proxy_to(port))}}}\n")
 
 
-def _another_root(place: Place) -> None:
+def _another_root(place: BrokenGateway) -> None:
     place.gateway.service.use_root(Authority("Root B", NOW), intermediate=True)
 
 
-def _old_root(place: Place) -> None:
+def _old_root(place: BrokenGateway) -> None:
     """The server is sound; what has expired is the anchor that would verify it."""
     root = Authority("Root D", NOW, not_after=NOW - DAY)
     place.gateway.service.use_root(root)
     _anchors(place, root.pem)
 
 
-def _baked_copy_only(place: Place) -> None:
+def _baked_copy_only(place: BrokenGateway) -> None:
     baked = Authority("Root C", NOW)
     with (place.gateway.directory / "roots.pem").open("ab") as file:
         file.write(baked.pem)
     place.gateway.service.use_root(baked, intermediate=True)
 
 
-def _verisign(place: Place) -> None:
+def _verisign(place: BrokenGateway) -> None:
     stand_in = Authority("VeriSign Class 3 Public Primary CA - G5", NOW, organisation="VeriSign, Inc.")
     place.gateway.service.use_root(stand_in, intermediate=True)
 
 
-def _old_tls(place: Place) -> None:
+def _old_tls(place: BrokenGateway) -> None:
     old = tls_context(place.gateway.service.issue_server(), ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)
     place.serve(speaks(old))
 
 
-def _server(place: Place, *, host: str = "localhost", since: timedelta, until: timedelta) -> None:
+def _server(place: BrokenGateway, *, host: str = "localhost", since: timedelta, until: timedelta) -> None:
     service = place.gateway.service
     service.change_server(service.issuer.issue_server(host, NOW + since, NOW + until))
 
 
-def _damaged(place: Place) -> None:
+def _damaged(place: BrokenGateway) -> None:
     """The key of another certificate, as when a technician copies files by hand."""
     place.key.write_bytes(place.gateway.cloud.add_claim().key_pem)
 
 
-def _may(place: Place, **patterns: tuple[str, ...]) -> None:
+def _may(place: BrokenGateway, **patterns: tuple[str, ...]) -> None:
     documents = place.gateway.cloud.registry.documents
     documents[GATEWAY] = replace(documents[GATEWAY], **patterns)
 
 
-def _may_not(place: Place, action: str, word: str) -> None:
+def _may_not(place: BrokenGateway, action: str, word: str) -> None:
     patterns = getattr(place.gateway.cloud.registry.documents[GATEWAY], action)
     left = tuple(pattern for pattern in patterns if word not in pattern)
     assert left != patterns
     _may(place, **{action: left})
 
 
-def _wrong_owner(place: Place) -> None:
+def _wrong_owner(place: BrokenGateway) -> None:
     need_root()
     os.chown(place.key, NOBODY, NOBODY)
 
 
-def _full(place: Place) -> None:
+def _full(place: BrokenGateway) -> None:
     place.stack.enter_context(smalldisk.only_blocks(place.disk(), 100))
 
 
-def _no_inodes(place: Place) -> None:
+def _no_inodes(place: BrokenGateway) -> None:
     place.stack.enter_context(smalldisk.only_inodes(place.disk(), 10))
 
 
-def _read_only(place: Place) -> None:
+def _read_only(place: BrokenGateway) -> None:
     smalldisk.remount(place.disk(), "ro")
 
 
-def _in_memory(place: Place) -> None:
+def _in_memory(place: BrokenGateway) -> None:
     memory = place.stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
     shutil.copytree(place.gateway.state, f"{memory}/state", symlinks=True)
     place.gateway.configure({f"state_dir: {place.gateway.state}": f"state_dir: {memory}/state"})
 
 
-def _not_enrolled(place: Place) -> None:
+def _not_enrolled(place: BrokenGateway) -> None:
     shutil.rmtree(place.gateway.state)
 
 
-def _open_claim_key(place: Place) -> None:
+def _open_claim_key(place: BrokenGateway) -> None:
     """Let everybody read the key that the whole fleet shares."""
     (place.gateway.directory / "claim" / "key.pem").chmod(0o644)
 
 
-def _claim_open(place: Place) -> None:
+def _claim_open(place: BrokenGateway) -> None:
     _not_enrolled(place)
     (place.gateway.directory / "claim" / "key.pem").chmod(0o644)
 
 
-def _claim_gone(place: Place) -> None:
+def _claim_gone(place: BrokenGateway) -> None:
     _not_enrolled(place)
     (place.gateway.directory / "claim" / "certificate.pem").unlink()
 
 
-def _nothing_configured(place: Place) -> None:
+def _nothing_configured(place: BrokenGateway) -> None:
     _not_enrolled(place)
     text = place.gateway.config.read_text()
     kept = text[: text.index("enrollment:")] + text[text.index("rotation:") :]
     place.gateway.config.write_text(kept)
 
 
-def _anchors(place: Place, content: bytes | None) -> None:
+def _anchors(place: BrokenGateway, content: bytes | None) -> None:
     _not_enrolled(place)
     path = place.gateway.directory / "roots.pem"
     path.unlink() if content is None else path.write_bytes(content)
@@ -193,110 +194,110 @@ MISSPELT = ("endpoint", "misspelt-endpoint")
 DESCRIBE = "aws iot describe-endpoint --endpoint-type iot:Data-ATS"
 
 SITUATIONS = [
-    Situation("no configuration", lambda place: place.gateway.config.unlink(), ("configuration", "configuration"),
+    Breakage("no configuration", lambda place: place.gateway.config.unlink(), ("configuration", "configuration"),
               "the configuration file cannot be read: No such file or directory", "`iot-cert config check`", 2),
-    Situation("broken YAML", lambda place: place.append("a: [\n"), ("configuration", "configuration"),
+    Breakage("broken YAML", lambda place: place.append("a: [\n"), ("configuration", "configuration"),
               "it is not sound YAML", "`iot-cert config check`", 2),
-    Situation("two unknown keys", lambda place: place.append("endpiont: x\nprot: 1\n"),
+    Breakage("two unknown keys", lambda place: place.append("endpiont: x\nprot: 1\n"),
               ("configuration", "configuration"), "`endpoint` was probably meant (and 1 more).",
               "`iot-cert config check` lists all complaints", 2),
-    Situation("disk full", _full, ("disk", "no-space"), "too little for a change", "Free some space"),
-    Situation("inodes used up", _no_inodes, ("disk", "no-space"), "10 inodes free", "or inodes"),
-    Situation("disk read-only", _read_only, ("disk", "read-only"), "is mounted read-only", "sudo mount -o remount,rw"),
-    Situation("state in memory", _in_memory, ("disk", "volatile"), "lies on tmpfs", "a file system that lasts"),
-    Situation("key open to others", lambda place: place.key.chmod(0o644), ("files", "mode"),
+    Breakage("disk full", _full, ("disk", "no-space"), "too little for a change", "Free some space"),
+    Breakage("inodes used up", _no_inodes, ("disk", "no-space"), "10 inodes free", "or inodes"),
+    Breakage("disk read-only", _read_only, ("disk", "read-only"), "is mounted read-only", "sudo mount -o remount,rw"),
+    Breakage("state in memory", _in_memory, ("disk", "volatile"), "lies on tmpfs", "a file system that lasts"),
+    Breakage("key open to others", lambda place: place.key.chmod(0o644), ("files", "mode"),
               "may be read by others (mode 0644)", "sudo chmod g-w,o-rwx DIR/state/generations/000001/key.pem"),
-    Situation("claim key open, though enrolled", _open_claim_key, ("files", "mode"),
+    Breakage("claim key open, though enrolled", _open_claim_key, ("files", "mode"),
               "claim/key.pem may be read by others (mode 0644)", "sudo chmod go-rwx DIR/claim/key.pem"),
-    Situation("state directory open", lambda place: place.gateway.state.chmod(0o755), ("files", "mode"),
+    Breakage("state directory open", lambda place: place.gateway.state.chmod(0o755), ("files", "mode"),
               "is open to others (mode 0755)", "sudo chmod g-w,o-rwx DIR/state"),
-    Situation("wrong owner", _wrong_owner, ("files", "owner"), f"belongs to user {NOBODY}",
+    Breakage("wrong owner", _wrong_owner, ("files", "owner"), f"belongs to user {NOBODY}",
               "sudo chown --reference=DIR/state DIR/state/generations/000001/key.pem"),
-    Situation("not enrolled", _not_enrolled, ("set", "not-enrolled"), "the claim certificate is ready",
+    Breakage("not enrolled", _not_enrolled, ("set", "not-enrolled"), "the claim certificate is ready",
               "Run `iot-cert enroll`", 3),
-    Situation("not enrolled, claim key open", _claim_open, ("set", "claim-unusable"),
+    Breakage("not enrolled, claim key open", _claim_open, ("set", "claim-unusable"),
               "may be read by others (mode 0644)", "sudo chmod 600 DIR/claim/key.pem", 3),
-    Situation("not enrolled, claim gone", _claim_gone, ("set", "claim-unusable"),
+    Breakage("not enrolled, claim gone", _claim_gone, ("set", "claim-unusable"),
               "the claim certificate cannot be read", "Put the claim certificate and its key in place", 3),
-    Situation("not enrolled, nothing configured", _nothing_configured, ("set", "not-enrolled"),
+    Breakage("not enrolled, nothing configured", _nothing_configured, ("set", "not-enrolled"),
               "No claim certificate is configured", "Add `enrollment:`", 3),
-    Situation("key of another certificate", _damaged, ("set", "damaged"), "key.pem changed since it was written",
+    Breakage("key of another certificate", _damaged, ("set", "damaged"), "key.pem changed since it was written",
               "`iot-cert rotate` puts this right.", 3),
-    Situation("anchors file missing", lambda place: _anchors(place, None), ("anchors", "anchors-unusable"),
+    Breakage("anchors file missing", lambda place: _anchors(place, None), ("anchors", "anchors-unusable"),
               "the trust anchors file cannot be read: No such file", "Put the baked copy back", 3),
-    Situation("anchors file garbage", lambda place: _anchors(place, b"garbage"), ("anchors", "anchors-unusable"),
+    Breakage("anchors file garbage", lambda place: _anchors(place, b"garbage"), ("anchors", "anchors-unusable"),
               "there is no PEM certificate in it", "Put the baked copy back", 3),
-    Situation("root whose copy here has expired", _old_root, ("server", "anchor-expired"),
+    Breakage("root whose copy here has expired", _old_root, ("server", "anchor-expired"),
               "chain ends in Root D, and the copy among the anchors expired on", "`iot-cert trust restore`"),
-    Situation("legacy endpoint", _legacy, ("endpoint", "legacy-endpoint"), "VeriSign root", f"`endpoint: {ATS}`", 2),
-    Situation("legacy endpoint in Beijing", lambda place: place.nowhere("abc123.iot.cn-north-1.amazonaws.com.cn"),
+    Breakage("legacy endpoint", _legacy, ("endpoint", "legacy-endpoint"), "VeriSign root", f"`endpoint: {ATS}`", 2),
+    Breakage("legacy endpoint in Beijing", lambda place: place.nowhere("abc123.iot.cn-north-1.amazonaws.com.cn"),
               ("endpoint", "legacy-endpoint"), "is the legacy endpoint",
               "`endpoint: abc123.ats.iot.cn-north-1.amazonaws.com.cn`", 2),
-    Situation("region misspelt", lambda place: place.nowhere("abc123-ats.iot.eu-wset-1.amazonaws.com"), MISSPELT,
+    Breakage("region misspelt", lambda place: place.nowhere("abc123-ats.iot.eu-wset-1.amazonaws.com"), MISSPELT,
               "no AWS region eu-wset-1 that has AWS IoT Core; eu-west-1 was probably meant.", DESCRIBE, 2),
-    Situation("suffix of China missing", lambda place: place.nowhere("abc123.ats.iot.cn-north-1.amazonaws.com"),
+    Breakage("suffix of China missing", lambda place: place.nowhere("abc123.ats.iot.cn-north-1.amazonaws.com"),
               MISSPELT, "Endpoints in cn-north-1 end in amazonaws.com.cn.", DESCRIBE, 2),
-    Situation("suffix misspelt", lambda place: place.nowhere("abc123-ats.iot.eu-west-1.amazonaws.co"), MISSPELT,
+    Breakage("suffix misspelt", lambda place: place.nowhere("abc123-ats.iot.eu-west-1.amazonaws.co"), MISSPELT,
               "has not its form, <prefix>-ats.iot.<region>.amazonaws.com.", DESCRIBE, 2),
-    Situation("another form of AWS", lambda place: place.nowhere("abc123.iot-ats.eu-west-1.amazonaws.com"), MISSPELT,
+    Breakage("another form of AWS", lambda place: place.nowhere("abc123.iot-ats.eu-west-1.amazonaws.com"), MISSPELT,
               "looks like an endpoint of AWS and has not its form", DESCRIBE, 2),
-    Situation("name unknown", lambda place: place.nowhere("gateways.example"), ("dns", "dns"),
+    Breakage("name unknown", lambda place: place.nowhere("gateways.example"), ("dns", "dns"),
               "The name gateways.example cannot be resolved", "Check the gateway's DNS", 5),
-    Situation("port refused", lambda place: place.port(9), ("tcp", "unreachable"),
+    Breakage("port refused", lambda place: place.port(9), ("tcp", "unreachable"),
               "does not take connections on port 9 (Connection refused)", "Check the uplink and the firewall", 5),
 ]  # fmt: skip
 
 
-def _blocked(place: Place) -> None:
+def _blocked(place: BrokenGateway) -> None:
     place.port(8883)
     place.within = https_only()
 
 
 SITUATIONS += [
-    Situation("8883 blocked, 443 open", _blocked, ("tcp", "port-blocked"), "does not take connections on port 8883",
+    Breakage("8883 blocked, 443 open", _blocked, ("tcp", "port-blocked"), "does not take connections on port 8883",
               "Port 443 is open: set `port: 443`", 5),
-    Situation("captive portal speaks HTTP", lambda place: place.serve(says(CAPTIVE_PORTAL)), ("tls", "not-tls"),
+    Breakage("captive portal speaks HTTP", lambda place: place.serve(says(CAPTIVE_PORTAL)), ("tls", "not-tls"),
               "does not speak TLS but plain HTTP", "captive portal that wants a log-in", 5),
-    Situation("server hangs up", lambda place: place.serve(hangs_up), ("tls", "tls-interrupted"), "was cut off",
+    Breakage("server hangs up", lambda place: place.serve(hangs_up), ("tls", "tls-interrupted"), "was cut off",
               "A firewall or proxy in between", 5),
-    Situation("server says nothing", lambda place: place.serve(says_nothing), ("tls", "tls-interrupted"),
+    Breakage("server says nothing", lambda place: place.serve(says_nothing), ("tls", "tls-interrupted"),
               "no answer in time", "A firewall or proxy in between", 5),
-    Situation("server drips", lambda place: place.serve(drips), ("tls", "tls-interrupted"),
+    Breakage("server drips", lambda place: place.serve(drips), ("tls", "tls-interrupted"),
               "no answer in time", "A firewall or proxy in between", 5),
-    Situation("TLS too old", _old_tls, ("tls", "tls-too-old"), "nothing newer than TLS 1.1",
+    Breakage("TLS too old", _old_tls, ("tls", "tls-too-old"), "nothing newer than TLS 1.1",
               "Have TLS 1.2 enabled at the endpoint"),
-    Situation("proxy intercepts TLS", _intercepted, ("server", "intercepted"), "was issued by Corporate Proxy Inc.",
+    Breakage("proxy intercepts TLS", _intercepted, ("server", "intercepted"), "was issued by Corporate Proxy Inc.",
               "have the proxy let this host through unopened"),
-    Situation("server certificate expired", lambda place: _server(place, since=-9 * DAY, until=-DAY),
+    Breakage("server certificate expired", lambda place: _server(place, since=-9 * DAY, until=-DAY),
               ("server", "server-expired"), "The server's certificate localhost expired at", "must renew it"),
-    Situation("server certificate too early", lambda place: _server(place, since=DAY, until=9 * DAY),
+    Breakage("server certificate too early", lambda place: _server(place, since=DAY, until=9 * DAY),
               ("server", "server-not-yet-valid"), "is not valid yet", "The endpoint's owner must act"),
-    Situation("server certificate for another name",
+    Breakage("server certificate for another name",
               lambda place: _server(place, host="other.example", since=-DAY, until=DAY), ("server", "wrong-host"),
               "is for other.example, and not for localhost", "Check the spelling of `endpoint`"),
-    Situation("root that no file here has", _another_root, ("server", "unknown-root"),
+    Breakage("root that no file here has", _another_root, ("server", "unknown-root"),
               "chain ends in Root B, which is not among the anchors in use", "`iot-cert trust install`"),
-    Situation("root of the baked copy only", _baked_copy_only, ("server", "anchor-missing"),
+    Breakage("root of the baked copy only", _baked_copy_only, ("server", "anchor-missing"),
               "chain ends in Root C, which the anchors in use lack and the baked copy has", "`iot-cert trust restore`"),
-    Situation("root that no client trusts", _verisign, ("server", "distrusted-root"),
+    Breakage("root that no client trusts", _verisign, ("server", "distrusted-root"),
               "withdrew trust from Symantec's CAs", "on AWS that is the ATS endpoint"),
-    Situation("certificate not active", lambda place: setattr(entry_of(place.gateway), "status", Status.INACTIVE),
+    Breakage("certificate not active", lambda place: setattr(entry_of(place.gateway), "status", Status.INACTIVE),
               ("connect", "certificate-refused"), "The broker hangs up on this certificate", "`iot-cert rotate`"),
-    Situation("connecting not allowed", lambda place: _may(place, connect=()), ("connect", "connect-denied"),
+    Breakage("connecting not allowed", lambda place: _may(place, connect=()), ("connect", "connect-denied"),
               "does not authorise this certificate to connect as gw-0042-cert-agent",
               '{"Effect":"Allow","Action":"iot:Connect","Resource":"arn:aws:iot:REGION:ACCOUNT:client/gw-0042-cert-agent"}'),
-    Situation("jobs not allowed", lambda place: _may_not(place, "subscribe", "/jobs/"),
+    Breakage("jobs not allowed", lambda place: _may_not(place, "subscribe", "/jobs/"),
               ("permissions", "permission-missing"),
               "lacks iot:Subscribe on topicfilter/$aws/things/gw-0042/jobs/get/accepted and 2 more",
               '"Action":"iot:Subscribe","Resource":"arn:aws:iot:REGION:ACCOUNT:topicfilter/$aws/things/gw-0042/jobs/notify"'),
-    Situation("answers of the shadow not allowed", lambda place: _may_not(place, "subscribe", "/shadow/"),
+    Breakage("answers of the shadow not allowed", lambda place: _may_not(place, "subscribe", "/shadow/"),
               ("permissions", "permission-missing"),
               "lacks iot:Subscribe on topicfilter/$aws/things/gw-0042/shadow/name/certificate/get/accepted and 4 more",
               "certificate/update/documents"),
-    Situation("asking for the shadow not allowed", lambda place: _may_not(place, "publish", "/shadow/"),
+    Breakage("asking for the shadow not allowed", lambda place: _may_not(place, "publish", "/shadow/"),
               ("permissions", "permission-missing"),
               "lacks iot:Publish on topic/$aws/things/gw-0042/shadow/name/certificate/get.", '"Action":"iot:Publish"'),
-    Situation("no daemon", lambda _: None, ("daemon", "no-daemon"), "nothing is renewed by itself",
+    Breakage("no daemon", lambda _: None, ("daemon", "no-daemon"), "nothing is renewed by itself",
               "`sudo systemctl start iot-cert-agent`"),
 ]  # fmt: skip
 
@@ -307,10 +308,10 @@ TABLE = Path(__file__).parents[1] / "data" / "doctor.json"
 NO_DAEMON = ("daemon", "no-daemon")
 
 
-def visited(gateway: Gateway, situation: Situation) -> tuple[Ran, dict[str, list[str]]]:
+def visited(gateway: Gateway, situation: Breakage) -> tuple[Ran, dict[str, list[str]]]:
     """Break a gateway; return what the doctor did, and what it said as the table has it (see `support.told`)."""
     with ExitStack() as stack:
-        place = Place(gateway, stack)
+        place = BrokenGateway(gateway, stack)
         situation.broken(place)
         ran = check(gateway, "--json", within=place.within)
     wrong = [line for line in lines_of(ran).values() if line["verdict"] in {"warning", "failure"}]

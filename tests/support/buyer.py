@@ -18,7 +18,7 @@ from agent.operations.wiring import load_token
 from agent.sandbox.authority import Authority
 from agent.sandbox.vending import VendingFront, answer_of
 from agent.store import secret_files
-from support.account import Watched
+from support.account import WatchedPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +74,7 @@ class Buyer:
     def watch(self, step: Callable[[str], None]) -> None:
         """Have each verb of the account's ports told of before it is carried out."""
         stack = self.rig.cloud.stack
-        ports = {name: Watched(getattr(stack._account, name), step) for name in ("registry", "store", "outbox")}
+        ports = {name: WatchedPort(getattr(stack._account, name), step) for name in ("registry", "store", "outbox")}
         stack._account = replace(stack._account, **ports)  # type: ignore[arg-type]
 
     @property

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agent.cli.client import call
 from support import warm
-from support.gateway import Ran
+from support.ran import Ran
 
 if TYPE_CHECKING:
     import subprocess

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
-from support.gateway import Ran
+from support.ran import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

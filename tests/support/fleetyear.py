@@ -81,7 +81,7 @@ _UNDER_WAY = (decide.RequestCertificate, decide.RegisterThing)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Story:
+class FleetStory:
     """What happens to the fleet.
 
     Attributes:
@@ -145,14 +145,14 @@ def most_in_a_day(times: Iterable[datetime]) -> int:
 class Year:
     """Runs a story; see `run`."""
 
-    def __init__(self, story: Story, make_gateway: Callable[[int, Year], Gateway] | None = None) -> None:
+    def __init__(self, story: FleetStory, make_gateway: Callable[[int, Year], YearlongGateway] | None = None) -> None:
         self.story = story
         self.record = Record()
         self.end = START + story.length
         self.outages = tuple((START + after, START + after + length) for after, length in story.outages)
         self._queue: list[tuple[datetime, int, Callable[[datetime], None]]] = []
         self._entries = 0
-        self._gateways = [(make_gateway or Gateway)(number, self) for number in range(story.gateways)]
+        self._gateways = [(make_gateway or YearlongGateway)(number, self) for number in range(story.gateways)]
 
     def at(self, when: datetime, call: Callable[[datetime], None]) -> None:
         """Call something at an instant, unless the story is over by then."""
@@ -169,7 +169,7 @@ class Year:
         return self.record
 
 
-class Gateway:
+class YearlongGateway:
     """One simulated gateway: a session that is kept, and a change now and then."""
 
     def __init__(self, number: int, year: Year) -> None:

@@ -99,7 +99,7 @@ def metrics(text: str) -> dict[str, Any]:
 
 
 @dataclass
-class Story:
+class RecordedStory:
     """One gateway from the factory to a fleet, and what it said meanwhile.
 
     Attributes:
@@ -220,10 +220,10 @@ class Story:
         self.run("deploy")
 
 
-def observe(directory: Path) -> Story:
+def observe(directory: Path) -> RecordedStory:
     """Tell the story in a directory."""
     with Gateway(directory) as gateway:
-        story = Story(gateway)
+        story = RecordedStory(gateway)
         story.tell()
         return story
 

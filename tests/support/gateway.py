@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from agent.cli import fast_path
 from agent.config.reader import load
@@ -27,6 +27,7 @@ from agent.sandbox.service import LocalCloud
 from agent.store import reported
 from agent.store.store import Store
 from support import warm
+from support.ran import Ran
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
@@ -34,31 +35,6 @@ if TYPE_CHECKING:
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 PATIENT = "request: 1m"  # the cloud shares a machine with much else to do: no answer by then is none
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ran:
-    """What one command did."""
-
-    arguments: tuple[str, ...]
-    code: int
-    out: str
-    err: str
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The JSON objects it printed."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def outcome(self) -> dict[str, Any]:
-        """The last of them."""
-        return self.events[-1]
-
-    @property
-    def phases(self) -> list[str]:
-        """The phases it reported."""
-        return [event["code"] for event in self.events if event["event"] == "progress"]
 
 
 class _Unheard:

@@ -56,7 +56,7 @@ class HandClock:
 
 
 @dataclass
-class Asked:
+class LinkRequest:
     """One request over the link."""
 
     operation: str
@@ -77,7 +77,7 @@ class ListLink:
     up = True
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[LinkRequest] = []
         self.heard: dict[str, Callable[[bytes], None]] = {}
 
     def request(
@@ -90,21 +90,21 @@ class ListLink:
     ) -> None:
         """Keep a request; what cannot be encoded cannot be sent."""
         json.dumps(body, allow_nan=False).encode()
-        self.asked.append(Asked(operation, topic, body, done, failed))
+        self.asked.append(LinkRequest(operation, topic, body, done, failed))
 
     def listen(self, topic: str, heard: Callable[[bytes], None]) -> None:
         """Keep the listeners."""
         self.heard[topic] = heard
 
-    def open(self, end: str = "") -> list[Asked]:
+    def open(self, end: str = "") -> list[LinkRequest]:
         """Return the requests to topics with this end that are not answered yet."""
         return [asked for asked in self.asked if asked.open and asked.topic.endswith(end)]
 
-    def all(self, end: str) -> list[Asked]:
+    def all(self, end: str) -> list[LinkRequest]:
         """Return all requests to topics with this end."""
         return [asked for asked in self.asked if asked.topic.endswith(end)]
 
-    def take(self, end: str) -> Asked:
+    def take(self, end: str) -> LinkRequest:
         """Return the oldest open request to such a topic; no answer comes any more."""
         asked = self.open(end)[0]
         asked.open = False

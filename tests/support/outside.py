@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agent.core.dependants import Occasion
     from agent.core.values import CredentialSet, TrustBundle
-    from support.simulator import Connection
+    from support.simulator import Attempt
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 THING = "gw-0042"
@@ -133,6 +133,6 @@ class Outside:
             request.operation == operation and outcome in {"", request.outcome} for request in self.cloud.requests
         )
 
-    def connections_of(self, candidate: str) -> list[Connection]:
+    def connections_of(self, candidate: str) -> list[Attempt]:
         """Return the connections that were tried with one set."""
         return [connection for connection in self.endpoint.connections if connection.candidate == candidate]

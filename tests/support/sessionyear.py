@@ -18,7 +18,7 @@ from agent.core.when import looks
 from agent.core.when.looks import Looks
 from agent.core.when.reconnect import after_failure, after_loss
 from agent.core.when.schedule import LOOK_EVERY, past_of, plan_rotation
-from support.fleetyear import DAY, HOUR, START, YEAR, Gateway, Story, Year
+from support.fleetyear import DAY, HOUR, START, YEAR, FleetStory, Year, YearlongGateway
 
 if TYPE_CHECKING:
     from agent.core.change import decide
@@ -33,7 +33,7 @@ MODES: dict[str, Looks | None] = {
 OUTAGES = ((20 * DAY, 6 * HOUR), (63 * DAY, 12 * HOUR), (200 * DAY, 3 * DAY), (300 * DAY + 7 * HOUR, HOUR))
 REVOCATIONS = (30 * DAY, 64 * DAY + 5 * HOUR, 150 * DAY, 250 * DAY, 330 * DAY)
 CLOCKLESS = ((40 * DAY, 5 * HOUR), (66 * DAY, 8 * HOUR), (220 * DAY, 2 * HOUR))  # after so long, for so long
-STORY = Story(gateways=20, outages=OUTAGES, mishaps=0.08, seed=16)
+STORY = FleetStory(gateways=20, outages=OUTAGES, mishaps=0.08, seed=16)
 
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,7 +43,7 @@ MESSAGES = 8  # of a look: shadow and jobs, asked for and answered, a report and
 
 
 @dataclass(kw_only=True)
-class Visited:
+class YearVisited:
     """What a mode came to, of all gateways together.
 
     Attributes:
@@ -72,10 +72,10 @@ class Visited:
         return (self.minutes * MINUTE + self.connects * MESSAGES * MESSAGE) / self.gateways
 
 
-class Visitor(Gateway):
+class Visitor(YearlongGateway):
     """A gateway whose session comes and goes, and whose certificate is deactivated now and then."""
 
-    def __init__(self, number: int, year: Year, mode: Looks | None, told: Visited) -> None:
+    def __init__(self, number: int, year: Year, mode: Looks | None, told: YearVisited) -> None:
         super().__init__(number, year)
         self._mode, self._told = mode, told
         self._refused: datetime | None = None  # since when the set in use is
@@ -180,12 +180,12 @@ class Visitor(Gateway):
                 self._refused, self._unnoticed = None, False
 
 
-def visited(mode: Looks | None, story: Story = STORY) -> Visited:
+def visited(mode: Looks | None, story: FleetStory = STORY) -> YearVisited:
     """Return what a year in this mode comes to."""
-    told = Visited(gateways=story.gateways)
+    told = YearVisited(gateways=story.gateways)
     gateways: list[Visitor] = []
 
-    def made(number: int, year: Year) -> Gateway:
+    def made(number: int, year: Year) -> YearlongGateway:
         gateways.append(Visitor(number, year, mode, told))
         return gateways[-1]
 
@@ -198,7 +198,7 @@ def visited(mode: Looks | None, story: Story = STORY) -> Visited:
     return told
 
 
-def line(name: str, told: Visited) -> str:
+def line(name: str, told: YearVisited) -> str:
     """Return what a mode came to, for a gateway and a year."""
     each = told.gateways
     noticed, mended = ([span / HOUR for span in spans] for spans in (told.noticed, told.mended))

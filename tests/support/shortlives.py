@@ -58,7 +58,7 @@ class Fleet:
 
 
 @dataclass(kw_only=True)
-class Told:
+class ShortLivesToll:
     """What became of the fleet.
 
     Attributes:
@@ -91,15 +91,15 @@ class _Gap:
     known: bool = False
 
 
-def story(fleet: Fleet) -> Told:
+def story(fleet: Fleet) -> ShortLivesToll:
     """Return what becomes of a fleet."""
-    told = Told()
+    told = ShortLivesToll()
     for number in range(fleet.gateways):
         _live(number, fleet, told)
     return told
 
 
-def _live(number: int, fleet: Fleet, told: Told) -> None:
+def _live(number: int, fleet: Fleet, told: ShortLivesToll) -> None:
     gaps, end = _gaps(number, fleet), START + fleet.length
     begin, generation = START - fleet.lifetime / 24 * (number % 24) / 24, 1
     while True:
@@ -123,7 +123,7 @@ def _after(gap: _Gap, not_after: datetime) -> datetime:
     return gap.end + LONGEST_DELAY + timedelta(seconds=unhurried_delay(_MANY, ALMOST_ONE, left))
 
 
-def _let_in(number: int, gap: _Gap, fleet: Fleet, told: Told) -> datetime:
+def _let_in(number: int, gap: _Gap, fleet: Fleet, told: ShortLivesToll) -> datetime:
     """Return when a gateway is back whose certificate has expired: by a person, or by what a person did beforehand."""
     if gap.known:
         told.armed[number] += 1

@@ -53,7 +53,7 @@ class SimulatedClock:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Connection:
+class Attempt:
     """One connection attempt, as the wire showed it."""
 
     at: datetime
@@ -84,7 +84,7 @@ class SimulatedEndpoint:
     host: str = "sandbox-ats.iot.eu-west-1.amazonaws.com"
     down: Failure | None = None
     server_trouble: Failure | None = None
-    connections: list[Connection] = field(default_factory=list)
+    connections: list[Attempt] = field(default_factory=list)
     pushed: list[Reply] = field(default_factory=list)
     rivals: set[str] = field(default_factory=set)
     _live: dict[str, SimulatedSession] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class SimulatedEndpoint:
         """
         failure, entry = self._handshake(candidate)
         self.connections.append(
-            Connection(
+            Attempt(
                 at=self.cloud.now,
                 candidate=candidate.name,
                 client_id=candidate.client_id,

@@ -24,7 +24,7 @@ from agent.dependants.report_file import REPORT
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.faults import Effect, Operation
 from support import make
-from support.told import Place, Told, Worker, place
+from support.told import ConnectedPlace, IdleWorker, Told, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +46,8 @@ class Situation:
         sees: What a worker sees besides.
     """
 
-    before: Callable[[Place], object] = lambda _: None
-    after: Callable[[Place], object] = lambda _: None
+    before: Callable[[ConnectedPlace], object] = lambda _: None
+    after: Callable[[ConnectedPlace], object] = lambda _: None
     enrols: bool = True
     made: dict[str, Any] = field(default_factory=dict)
     sees: dict[str, Any] = field(default_factory=dict)
@@ -67,16 +67,16 @@ def told(name: str) -> Told:
         return here.told()
 
 
-def _garbage(here: Place, link: str, name: str = "certificate.pem") -> None:
+def _garbage(here: ConnectedPlace, link: str, name: str = "certificate.pem") -> None:
     (here.state / link / name).write_bytes(b"garbage")
 
 
-def _damaged_before(here: Place) -> None:
+def _damaged_before(here: ConnectedPlace) -> None:
     here.gateway.rotate()
     _garbage(here, "previous")
 
 
-def _roots_own(here: Place) -> None:
+def _roots_own(here: ConnectedPlace) -> None:
     for path in (here.path, here.state, *here.state.rglob("*"), here.path / "claim.key"):
         os.chown(path, 12345, 12345, follow_symlinks=False)
     (here.path / "app.pem").write_bytes(here.gateway.root.pem)
@@ -84,14 +84,14 @@ def _roots_own(here: Place) -> None:
     here.more += f"watch: [{{path: {here.path}/app.pem}}]\n"
 
 
-def _distrusted(here: Place) -> None:
+def _distrusted(here: ConnectedPlace) -> None:
     here.gateway.root = Authority("Root", here.now, organisation="VeriSign, Inc.")
     here.gateway.baked = x509.read_bundle(here.gateway.root.pem)
     here.gateway.endpoint.root_sha256 = fingerprint(here.gateway.root.certificate)
     here.gateway.enroll()
 
 
-def _moved(here: Place) -> None:
+def _moved(here: ConnectedPlace) -> None:
     old, new = here.gateway.root, here.gateway.second_root
     here.gateway.baked = x509.read_bundle(old.pem + new.pem)
     here.gateway.enroll()
@@ -99,27 +99,29 @@ def _moved(here: Place) -> None:
     here.gateway.rotate()
 
 
-def _amazon(here: Place) -> None:
+def _amazon(here: ConnectedPlace) -> None:
     here.endpoint = "abc-ats.iot.eu-west-1.amazonaws.com"
     here.more += "proxy: {host: 127.0.0.1, port: 9}\n"
 
 
-def _configured(text: str) -> Callable[[Place], None]:
-    def configure(here: Place) -> None:
+def _configured(text: str) -> Callable[[ConnectedPlace], None]:
+    def configure(here: ConnectedPlace) -> None:
         here.more += text.replace("DIR", str(here.path))
 
     return configure
 
 
-def _rejected(here: Place) -> None:
+def _rejected(here: ConnectedPlace) -> None:
     here.gateway.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
     here.gateway.rotate()
 
 
-def _copied(touch: Callable[[Place], object] = lambda _: None, *, generation: int = 1) -> Callable[[Place], None]:
+def _copied(
+    touch: Callable[[ConnectedPlace], object] = lambda _: None, *, generation: int = 1
+) -> Callable[[ConnectedPlace], None]:
     """Let a copy have been served, and then be touched."""
 
-    def serve(here: Place) -> None:
+    def serve(here: ConnectedPlace) -> None:
         path = here.path / "app.key"
         here.more += f"copies: [{{to: {path}, content: key}}]\n"
         path.write_text("a key")
@@ -133,44 +135,44 @@ def _copied(touch: Callable[[Place], object] = lambda _: None, *, generation: in
     return serve
 
 
-def _unit(here: Place) -> None:
+def _unit(here: ConnectedPlace) -> None:
     here.more += "dependants: [{unit: app.service}]\n"
     steps = (Step(name="app.service", problem="app.service is failed after its reload."),)
     report = Report(at=here.now, generation=1, set="ab" * 32, steps=steps)
     (here.path / "deploy" / REPORT).write_bytes(encode_report(report))
 
 
-def _key(here: Place) -> Any:
+def _key(here: ConnectedPlace) -> Any:
     return here.path / "app.key"
 
 
-def _down(here: Place) -> None:
+def _down(here: ConnectedPlace) -> None:
     here.stand(state=ConnectionState.DOWN, why="No route to host.")
     here.daemon._on_disconnected("No route to host.")
     here.clock.advance(minutes=2)
 
 
-def _resting(here: Place) -> None:
+def _resting(here: ConnectedPlace) -> None:
     why = "`session` asks for a look now and then; the next one is at 2027-03-01 06:00 UTC."
     here.stand(state=ConnectionState.RESTING, generation=1, why=why)
     here.daemon._on_disconnected(why)
     here.clock.advance(hours=2)
 
 
-def _taken_over(here: Place) -> None:
+def _taken_over(here: ConnectedPlace) -> None:
     here.daemon.cloud.session._lost_to_another(
         after_takeover(ReconnectState(), 0, 0.5), "Another is here", guessed=False
     )
 
 
-def _unwritable(here: Place) -> None:
+def _unwritable(here: ConnectedPlace) -> None:
     here.daemon.work.submit(Order(do=Do.LOOK))
     here.daemon.work.dispatch()
-    assert Worker.running
-    Worker.running.finish(error=WorkerError(message="Cannot lock DIR/state: Read-only file system."))
+    assert IdleWorker.running
+    IdleWorker.running.finish(error=WorkerError(message="Cannot lock DIR/state: Read-only file system."))
 
 
-def _refused_configuration(here: Place) -> None:
+def _refused_configuration(here: ConnectedPlace) -> None:
     path = here.path / "config.yaml"
     before = path.read_text()
     path.write_text(before.replace(f"runtime_dir: {here.path}/run", f"runtime_dir: {here.path}/elsewhere"))
@@ -178,20 +180,20 @@ def _refused_configuration(here: Place) -> None:
     path.write_text(before)
 
 
-def _refused_retirement(here: Place) -> None:
+def _refused_retirement(here: ConnectedPlace) -> None:
     here.daemon.cloud.fleet.retirements._refused[OLD] = "Not yours."
 
 
-def _left_behind(here: Place) -> None:
+def _left_behind(here: ConnectedPlace) -> None:
     here.end(make.finished(at=here.now - 30 * DAY, replaces=OLD, generation=1, base=None))
 
 
-def _silent(here: Place) -> None:
+def _silent(here: ConnectedPlace) -> None:
     here.answers = False
     here.patch.setattr(client.call, "__kwdefaults__", {"timeout": 0.2})
 
 
-def _gone(here: Place) -> None:
+def _gone(here: ConnectedPlace) -> None:
     here.listens = False
 
 

@@ -54,13 +54,13 @@ REMEDIES = "remedies"  # of what `check` says, in its order
 Told = dict[str, list[str]]
 
 
-class Worker(Recorded):
+class IdleWorker(Recorded):
     """A worker that does nothing."""
 
     orders: ClassVar[list[Order]] = []
 
 
-class Place(DaemonRig):
+class ConnectedPlace(DaemonRig):
     """A gateway that has enrolled, and a daemon that has looked at it and is connected."""
 
     def __init__(self, path: Path, *, age: timedelta = timedelta(), lifetime: timedelta | None = None) -> None:
@@ -104,7 +104,7 @@ class Place(DaemonRig):
             (self.path / name).chmod(0o644)
         self.config = load(self.path / "config.yaml")
         self.clock = SimulatedClock(self.now)
-        self.daemon = Daemon(self.config, clock=self.clock, start_worker=Worker)
+        self.daemon = Daemon(self.config, clock=self.clock, start_worker=IdleWorker)
         self.daemon._log._log.log = self._note  # type: ignore[method-assign, assignment]
         self.stand(generation=1, state=ConnectionState.UP)
         return self.daemon
@@ -272,10 +272,10 @@ EXAMINED = {
 
 
 @contextmanager
-def place(**arguments: Any) -> Iterator[Place]:
+def place(**arguments: Any) -> Iterator[ConnectedPlace]:
     """Give a gateway in a directory of its own."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        made = Place(Path(name), **arguments)
+        made = ConnectedPlace(Path(name), **arguments)
         try:
             yield made
         finally:

@@ -28,7 +28,7 @@ FEW_HINT = "It must be signed by keys that the root.json on this gateway leads t
 
 
 @dataclass
-class Gateway:
+class BundleGateway:
     """What one gateway keeps from one bundle to the next; each is read by a process of its own."""
 
     root: bytes
@@ -59,14 +59,14 @@ class Gateway:
         return [name for name in self.memory if name.startswith("root_history/")]
 
 
-def published(**habits: Any) -> tuple[Publisher, Gateway]:
+def published(**habits: Any) -> tuple[Publisher, BundleGateway]:
     """Return a publisher with one publication, and a gateway that has its root and nothing else."""
     publisher = Publisher(NOW, Habits(**habits))
     publisher.publish(b"first")
-    return publisher, Gateway(publisher.first_root)
+    return publisher, BundleGateway(publisher.first_root)
 
 
-def seen(publications: int = 1, **habits: Any) -> tuple[Publisher, Gateway, list[dict[str, bytes]]]:
+def seen(publications: int = 1, **habits: Any) -> tuple[Publisher, BundleGateway, list[dict[str, bytes]]]:
     """Return the same after the gateway has read that many publications, and each of them as it was."""
     publisher, gateway = published(**habits)
     kept = [dict(publisher.files)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.cloud import Request, Status
-from support.gateway import Ran
+from support.ran import Ran
 from support.walkkit import pairs, steps
 from support.walkkit.endings import Ending, Rung
 from support.walkkit.factory import BUDGET, Start

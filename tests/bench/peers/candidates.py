@@ -24,7 +24,7 @@ from urllib.request import urlopen
 
 from bench import place
 from bench.peers.usable import trusted_elsewhere
-from bench.place import FLOORS, THING, BenchError, Watch
+from bench.place import FLOORS, THING, BenchError, LinkWatch
 from support import gateway
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Agent(Peer):
     def renew(self) -> float:
         """Until the new set is in use; its probation is not waited for."""
         start = monotonic()
-        with Watch(self.root / "current") as watch:
+        with LinkWatch(self.root / "current") as watch:
             super().renew()
             return watch.seconds_since(start)
 

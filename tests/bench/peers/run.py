@@ -37,7 +37,7 @@ HEAD = (
 
 
 @dataclass
-class Measured:
+class PeerMeasured:
     """What one peer came to.
 
     Attributes:
@@ -72,13 +72,13 @@ class Measured:
         yield f"{self.points - len(self.lasting)} of {self.points}"
 
 
-def measure(peer: Peer, times: int, points: int) -> Measured:
+def measure(peer: Peer, times: int, points: int) -> PeerMeasured:
     """Set a peer up and measure it.
 
     Raises:
         BenchError: It does not do what it should without any disturbance.
     """
-    found = Measured()
+    found = PeerMeasured()
     peer.set_up()
     _must_work(peer)
     with peer.serving() as pid:
@@ -99,7 +99,7 @@ def measure(peer: Peer, times: int, points: int) -> Measured:
     return found
 
 
-def _follow(peer: Peer, kept: Path, points: int, found: Measured) -> None:
+def _follow(peer: Peer, kept: Path, points: int, found: PeerMeasured) -> None:
     """Count a renewal, and kill at calls of as many more."""
     found.counted = peer.follow()
     _must_work(peer)
@@ -126,7 +126,7 @@ def _problem(peer: Peer) -> str:
     return why_not(peer.here, peer.key, peer.certificate, elsewhere=elsewhere)
 
 
-def _kill(peer: Peer, kept: Path, call: int, found: Measured) -> None:
+def _kill(peer: Peer, kept: Path, call: int, found: PeerMeasured) -> None:
     """Renew from the state that is kept, kill everything at one call, and look at the set; then renew once more."""
     shutil.rmtree(peer.root)
     shutil.copytree(kept, peer.root, symlinks=True)

@@ -21,7 +21,7 @@ from agent.sandbox.authority import Authority
 from agent.sandbox.vending import VendingFront
 from support.emulator.account import PORT
 from support.emulator.device import Device
-from support.gateway import Ran
+from support.ran import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from support.mutantkit.copies import Copy, Fate, Mutant, NotThereError
+from support.mutantkit.copies import Copy, Mutant, MutantFate, NotThereError
 from support.mutantkit.table import MUTANTS
 
 
@@ -26,16 +26,16 @@ def main() -> int:
             sys.exit(f"The tests fail without any mutant, so they would prove nothing: {last}")
         fates = Counter(_report(copy, mutant) for mutant in chosen)
     print(", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())))
-    return int(set(fates) != {Fate.KILLED})
+    return int(set(fates) != {MutantFate.KILLED})
 
 
-def _report(copy: Copy, mutant: Mutant) -> Fate:
+def _report(copy: Copy, mutant: Mutant) -> MutantFate:
     began = time.monotonic()
     try:
         fate, said = copy.try_out(mutant)
     except NotThereError as error:
-        fate, said = Fate.UNFIT, str(error)
-    detail = "" if fate is Fate.KILLED else f"  {mutant.breaks} {said}"
+        fate, said = MutantFate.UNFIT, str(error)
+    detail = "" if fate is MutantFate.KILLED else f"  {mutant.breaks} {said}"
     print(f"{fate:<9}{mutant.name:<35}{time.monotonic() - began:5.1f} s{detail}", flush=True)
     return fate
 

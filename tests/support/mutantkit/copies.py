@@ -42,7 +42,7 @@ class Mutant:
     killers: tuple[str, ...]
 
 
-class Fate(StrEnum):
+class MutantFate(StrEnum):
     """What became of a mutant."""
 
     KILLED = "killed"
@@ -98,7 +98,7 @@ class Copy:
     def __exit__(self, *exception: object) -> None:
         shutil.rmtree(self.path)
 
-    def try_out(self, mutant: Mutant) -> tuple[Fate, str]:
+    def try_out(self, mutant: Mutant) -> tuple[MutantFate, str]:
         """Run its tests against a mutant; return what became of it, and what was seen.
 
         Raises:
@@ -111,7 +111,7 @@ class Copy:
             code, last = self.run(mutant.killers)
         finally:
             path.write_text(before)
-        return {0: Fate.SURVIVED, 1: Fate.KILLED}.get(code, Fate.UNFIT), last
+        return {0: MutantFate.SURVIVED, 1: MutantFate.KILLED}.get(code, MutantFate.UNFIT), last
 
     def run(self, tests: Sequence[str]) -> tuple[int, str]:
         """Run tests of the copy against the agent of the copy; return pytest's exit code and its last line."""

@@ -33,7 +33,7 @@ ENOUGH = 80
 
 
 @dataclass
-class Links:
+class SetLinks:
     """What the links point at, and which generations have been proven within the present change."""
 
     current: int | None = 6
@@ -61,7 +61,7 @@ class DrivenChange(RuleBasedStateMachine):
         self.now = NOW
         self.synchronised = True
         self.floors = [NOW - 30 * DAY]
-        self.disk = Links(current=None, previous=None) if kind is Kind.ENROLL else Links()
+        self.disk = SetLinks(current=None, previous=None) if kind is Kind.ENROLL else SetLinks()
         self.history: list[datetime] = []
         self.requests_since_jump: list[datetime] = []
         self.in_hand = False

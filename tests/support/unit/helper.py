@@ -21,7 +21,7 @@ PATIENCE = 120.0  # seconds, which nothing here takes
 GOOD = Report(at=NOW, generation=7, set="ab" * 32, steps=(Step(name="a.service"),))
 
 
-class Desk:
+class HelperAtWork:
     """A helper that is at work, and what it was asked to do.
 
     Attributes:

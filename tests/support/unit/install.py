@@ -31,7 +31,7 @@ OTHER = Authority("Sandbox endpoint root B", START)
 SERVER = Authority("depot root", NOW)
 
 
-class Site:
+class InstallSite:
     """An enrolled gateway with an inbox, and a publisher that it trusts."""
 
     def __init__(self, path: Path) -> None:

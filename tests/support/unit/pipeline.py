@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from agent.core.timekeeping import ClockState, Reading
 from agent.sandbox.authority import Authority
 from agent.trust.archives import read_directory
 from agent.trust.tuf_client import BundleReader, Files, SignedBundle
+from support.ran import Ran
 
 if TYPE_CHECKING:
     import pytest
@@ -29,21 +29,7 @@ OWN = Authority("Our own root", NOW)
 
 
 @dataclass
-class Ran:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The JSON objects that it printed."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass
-class Pipeline:
+class TypedPipeline:
     """A machine that signs; its command line, and what a gateway makes of what it publishes."""
 
     path: Path

@@ -51,7 +51,7 @@ class Directory(FetcherInterface):
 
 
 @dataclass
-class Shop:
+class ReadRepository:
     """A repository, and two readers that remember all they have seen of it."""
 
     path: Path
@@ -117,7 +117,7 @@ class Shop:
 
     def newcomer(self, files: Mapping[str, bytes], target: str = TARGET) -> SignedBundle:
         """Return what a gateway reads that has its first root and nothing else."""
-        return Shop(self.path, self.now, self.root).gateway(files, target)
+        return ReadRepository(self.path, self.now, self.root).gateway(files, target)
 
     def signed(self, name: str) -> Any:
         """Return what a file of metadata says."""

@@ -24,7 +24,7 @@ ROTATE = {"operation": "rotate-certificate"}
 
 
 @dataclass
-class Gateway:
+class JobGateway:
     """One gateway before a cloud whose clock is set by the test, and what the cloud said by itself."""
 
     now: datetime = START

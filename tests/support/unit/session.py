@@ -84,7 +84,7 @@ class Diary:
         )
 
 
-class Scene:
+class SessionScene:
     """A session, its clock and its links."""
 
     def __init__(self, path: Path, clock: HandClock, link: type[ObedientLink]) -> None:

@@ -31,7 +31,7 @@ NAMES = {
 }  # fmt: skip
 
 
-class Place:
+class CanaryPlace:
     """A gateway's files, with a canary wherever a secret may lie; nothing runs, and the endpoint is dead.
 
     Attributes:
@@ -145,7 +145,7 @@ def _key_lines(pem: str) -> list[str]:
     return [line for line in pem.splitlines() if not line.startswith("-----") and len(line) > 12]
 
 
-def configuration(place: Place) -> str:
+def configuration(place: CanaryPlace) -> str:
     """Return a configuration with a one-time token among its parameters."""
     at = place.directory
     return f"""\

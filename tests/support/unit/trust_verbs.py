@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent import cli
 from agent.core.values import Kind
@@ -13,6 +11,7 @@ from agent.crypto.x509 import read_bundle
 from agent.sandbox.authority import Authority, fingerprint
 from agent.store.store import Store
 from support import signing
+from support.ran import Ran
 from support.rig import Rig
 from support.servers import closed_port
 from support.signing import Publisher
@@ -28,21 +27,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 OLD, NEW = Authority("Root A", NOW), Authority("Root B", NOW)
 
 
-@dataclass
-class Ran:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The JSON objects that it printed."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-class Place:
+class TrustPlace:
     """A gateway whose endpoint is dead, and signers that it trusts."""
 
     def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from agent.system.inotify import open_directory_watch
-from support.gateway import Ran
+from support.ran import Ran
 
 if TYPE_CHECKING:
     from pathlib import Path

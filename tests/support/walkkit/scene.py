@@ -15,7 +15,8 @@ from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
 from agent.store.store import Store
 from support.daemon import CLIENT_ID, RunningDaemon
-from support.gateway import Gateway, Ran
+from support.gateway import Gateway
+from support.ran import Ran
 from support.walkkit import pairs
 from support.walkkit.factory import furnish
 from support.walkkit.pairs import THING

@@ -17,8 +17,8 @@ from agent.cli import support
 from agent.core.change.lifecycle import Phase
 from agent.core.report.checks import CHECKS
 from agent.core.values import Kind
-from support.unit.pipeline import Pipeline
-from support.unit.support_bundle import Here, Place
+from support.unit.pipeline import TypedPipeline
+from support.unit.support_bundle import CanaryPlace, Here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,18 +43,18 @@ def _here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def place(here: Here) -> Iterator[Place]:
+def place(here: Here) -> Iterator[CanaryPlace]:
     """Return a gateway fresh from the factory; others may pass through its directory."""
     directory = Path(tempfile.mkdtemp(prefix="iot-cert-support-"))
     directory.chmod(0o755)
-    made = Place(directory, here)
+    made = CanaryPlace(directory, here)
     yield made
     made.rig.close()
     shutil.rmtree(directory)
 
 
 @pytest.fixture
-def enrolled(place: Place) -> Place:
+def enrolled(place: CanaryPlace) -> CanaryPlace:
     """Return one with two generations and a change in flight that holds a key and an ownership token."""
     place.rig.enroll()
     place.rig.clock.advance(days=2)
@@ -69,10 +69,10 @@ def enrolled(place: Place) -> Place:
 @pytest.fixture(name="pipeline")
 def _pipeline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pipeline]:
+) -> Iterator[TypedPipeline]:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     before = os.umask(0o022)  # the command sets its own
     try:
-        yield Pipeline(tmp_path, capsys)
+        yield TypedPipeline(tmp_path, capsys)
     finally:
         os.umask(before)

@@ -42,7 +42,7 @@ def carried_out(
     """Show a visit that found these lines, and fine ones for the rest."""
     lines = tuple({**FINE, **{line.check: line for line in found}}.values())
 
-    class Visited:
+    class FakeVisit:
         def __init__(self, *_: object) -> None:
             pass
 
@@ -51,7 +51,7 @@ def carried_out(
                 tell(line)
             return lines
 
-    monkeypatch.setattr(check, "Doctor", Visited)
+    monkeypatch.setattr(check, "Doctor", FakeVisit)
     arguments = argparse.Namespace(config=None, names=list(names))
     return check.carry_out(arguments, Output(as_json=as_json))
 

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from agent.core.dependants import Occasion
 from agent.dependants.helper import Helper
 from agent.errors import CloudError
 from agent.system import service_manager
+from support.ran import Ran
 from support.surroundings import need_root
 from support.systemd import NOBODY, give, lay, open_place
 
@@ -38,16 +38,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Place:
+class DeployPlace:
     """A gateway with a set in use, and a configuration with one copy and a directory for hooks."""
 
     def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,18 +83,18 @@ class Place:
 
 
 @pytest.fixture(name="place")
-def _place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def _place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployPlace]:
     monkeypatch.setattr(deploy, "keep_memory_private", lambda: None)  # for this process goes on after it
     with open_place() as path:
         lay(path / "state", 1)
-        yield Place(path, capsys)
+        yield DeployPlace(path, capsys)
 
 
 # -- whose it is -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("arguments", [(), ("--afresh",), ("--serve",), ("--json",)])
-def test_no_user_but_root_may(place: Place, arguments: tuple[str, ...]) -> None:
+def test_no_user_but_root_may(place: DeployPlace, arguments: tuple[str, ...]) -> None:
     """It is refused before anything is read."""
     need_root()
     place.config.unlink()
@@ -118,7 +109,7 @@ def test_no_user_but_root_may(place: Place, arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("how", ["all may write", "group may write", "another's", "directory", "link"])
-def test_a_configuration_that_others_may_change_is_not_acted_on(place: Place, how: str) -> None:
+def test_a_configuration_that_others_may_change_is_not_acted_on(place: DeployPlace, how: str) -> None:
     """It names what root writes and runs: a user who may write it would be root."""
     need_root()
     place.hook("10-first")
@@ -143,7 +134,7 @@ def test_a_configuration_that_others_may_change_is_not_acted_on(place: Place, ho
 
 @pytest.mark.parametrize("uid", [0, NOBODY])
 @pytest.mark.parametrize("what", ["config", "state"])
-def test_another_users_link_on_the_way_is_not_followed(place: Place, what: str, uid: int) -> None:
+def test_another_users_link_on_the_way_is_not_followed(place: DeployPlace, what: str, uid: int) -> None:
     """Where it leads now is root's alone, and may be elsewhere a moment later; a link of root's own is followed."""
     need_root()
     place.hook("10-first")
@@ -165,7 +156,7 @@ def test_another_users_link_on_the_way_is_not_followed(place: Place, what: str, 
 
 
 @pytest.mark.parametrize("how", ["another's", "all may write", "gone"])
-def test_above_the_state_directory_no_other_user_may_be(place: Place, how: str) -> None:
+def test_above_the_state_directory_no_other_user_may_be(place: DeployPlace, how: str) -> None:
     """A user who may rename it chooses whose set is handed out; it itself is the agent's user's."""
     need_root()
     place.hook("10-first")
@@ -181,7 +172,7 @@ def test_above_the_state_directory_no_other_user_may_be(place: Place, how: str) 
     assert place.untouched
 
 
-def test_memory_is_kept_private(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_kept_private(place: DeployPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the configuration is read, and a key after it."""
     need_root()
     done = []
@@ -194,7 +185,7 @@ def test_memory_is_kept_private(place: Place, monkeypatch: pytest.MonkeyPatch) -
 # -- what is shown -----------------------------------------------------------------------------------------------------
 
 
-def test_each_is_shown_with_what_became_of_it(place: Place) -> None:
+def test_each_is_shown_with_what_became_of_it(place: DeployPlace) -> None:
     """In order; one that does not use the set says why, and the exit code says that there is one."""
     need_root()
     place.hook("10-good")
@@ -211,7 +202,7 @@ def test_each_is_shown_with_what_became_of_it(place: Place) -> None:
     assert place.ran == ["10-good again", "20-bad again", "20-bad again"]
 
 
-def test_a_program_is_shown_the_report(place: Place) -> None:
+def test_a_program_is_shown_the_report(place: DeployPlace) -> None:
     """As one JSON object."""
     need_root()
     place.hook("20-bad", "exit 3")
@@ -223,7 +214,7 @@ def test_a_program_is_shown_the_report(place: Place) -> None:
     assert shown["steps"][1]["problem"] == "The hook 20-bad failed: it ended with exit code 3."
 
 
-def test_afresh_is_for_everybody(place: Place) -> None:
+def test_afresh_is_for_everybody(place: DeployPlace) -> None:
     """Also those who use the set."""
     need_root()
     place.hook("10-first")
@@ -232,7 +223,7 @@ def test_afresh_is_for_everybody(place: Place) -> None:
     assert place.ran == ["10-first again"] * 2
 
 
-def test_without_dependants_there_is_nothing_to_do(place: Place) -> None:
+def test_without_dependants_there_is_nothing_to_do(place: DeployPlace) -> None:
     """It is said, and no mistake."""
     need_root()
     place.configure("")
@@ -242,7 +233,7 @@ def test_without_dependants_there_is_nothing_to_do(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("what", "code"), [("configuration", 2), ("set", 4), ("damage", 1)])
-def test_what_is_wrong_is_told_with_its_exit_code(place: Place, what: str, code: int) -> None:
+def test_what_is_wrong_is_told_with_its_exit_code(place: DeployPlace, what: str, code: int) -> None:
     """Nothing is done, and no traceback is shown."""
     need_root()
     if what == "configuration":
@@ -258,7 +249,7 @@ def test_what_is_wrong_is_told_with_its_exit_code(place: Place, what: str, code:
     assert not place.copy.exists()
 
 
-def test_nothing_secret_is_shown(place: Place) -> None:
+def test_nothing_secret_is_shown(place: DeployPlace) -> None:
     """Of a key that is copied."""
     need_root()
     place.configure(f"copies: [{{to: {place.copy}, content: key}}]\n")
@@ -272,7 +263,7 @@ def test_nothing_secret_is_shown(place: Place) -> None:
 
 @pytest.mark.parametrize("listen", [{}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "0"}])
 def test_only_systemd_makes_it_the_helper(
-    place: Place, monkeypatch: pytest.MonkeyPatch, listen: dict[str, str]
+    place: DeployPlace, monkeypatch: pytest.MonkeyPatch, listen: dict[str, str]
 ) -> None:
     """By hand there is no socket, nor where the words are for another process."""
     need_root()
@@ -285,7 +276,7 @@ def test_only_systemd_makes_it_the_helper(
     assert place.untouched
 
 
-def test_a_helper_without_systemds_library_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_without_systemds_library_says_so(place: DeployPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no way to the socket."""
     need_root()
     monkeypatch.setattr(service_manager, "systemd", None)
@@ -297,7 +288,7 @@ def test_a_helper_without_systemds_library_says_so(place: Place, monkeypatch: py
 
 
 @contextmanager
-def helper(place: Place) -> Iterator[subprocess.Popen[str]]:
+def helper(place: DeployPlace) -> Iterator[subprocess.Popen[str]]:
     """Start the helper as systemd does, with a socket as its descriptor 3; no other process has that open."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place.path / "socket"))
@@ -326,7 +317,7 @@ def helper(place: Place) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_the_helper_serves_by_the_configuration_as_it_is_now(place: Place) -> None:
+def test_the_helper_serves_by_the_configuration_as_it_is_now(place: DeployPlace) -> None:
     """For the word that it is given; what went wrong is in the journal, too."""
     need_root()
     give(place.path / "state", NOBODY)
@@ -347,7 +338,7 @@ def test_the_helper_serves_by_the_configuration_as_it_is_now(place: Place) -> No
     assert journal == f"{bad.problem}\n"
 
 
-def test_the_helper_does_nothing_by_a_configuration_that_others_may_change(place: Place) -> None:
+def test_the_helper_does_nothing_by_a_configuration_that_others_may_change(place: DeployPlace) -> None:
     """Each time anew."""
     need_root()
     place.hook("10-first")
@@ -362,7 +353,7 @@ def test_the_helper_does_nothing_by_a_configuration_that_others_may_change(place
     assert place.ran == ["10-first activated"]
 
 
-def test_the_helper_ends_when_no_peer_asks(place: Place) -> None:
+def test_the_helper_ends_when_no_peer_asks(place: DeployPlace) -> None:
     """And is done, for systemd to start it again."""
     need_root()
     with helper(place) as process:

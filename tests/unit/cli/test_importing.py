@@ -36,7 +36,7 @@ DEVICES = Authority("Devices", NOW)
 PASSWORD = b"canary of a password"
 
 
-class Desk:
+class Technician:
     """A technician's directory, with a configuration whose endpoint is dead."""
 
     def __init__(self, path: Path) -> None:
@@ -103,9 +103,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(tmp_path: Path) -> Technician:
     """Return one on which nothing lies."""
-    return Desk(tmp_path)
+    return Technician(tmp_path)
 
 
 def of(*roots: Authority) -> list[str]:
@@ -134,20 +134,20 @@ def test_something_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
 # -- which anchors -----------------------------------------------------------------------------------------------------
 
 
-def test_before_there_is_a_set_the_baked_anchors_are_added_to(desk: Desk) -> None:
+def test_before_there_is_a_set_the_baked_anchors_are_added_to(desk: Technician) -> None:
     """They are what a first set would have had; each is there once."""
     assert [anchor.sha256 for anchor in desk.trust(OTHER, BAKED).anchors] == of(BAKED, OTHER)
     assert [anchor.sha256 for anchor in desk.trust().anchors] == of(BAKED)
 
 
-def test_anchors_that_replace_the_others_stand_alone(desk: Desk) -> None:
+def test_anchors_that_replace_the_others_stand_alone(desk: Technician) -> None:
     """Without any of their own there is nothing to replace them by."""
     assert [anchor.sha256 for anchor in desk.trust(OTHER, replaces=True).anchors] == of(OTHER)
     assert [anchor.sha256 for anchor in desk.trust(replaces=True).anchors] == of(BAKED)
 
 
 @pytest.mark.root
-def test_the_anchors_in_use_are_added_to_and_the_baked_ones_do_not_come_back(desk: Desk) -> None:
+def test_the_anchors_in_use_are_added_to_and_the_baked_ones_do_not_come_back(desk: Technician) -> None:
     """What is added makes them a person's; what was there already changes nothing."""
     desk.use(OTHER)
     third = Authority("Third root", NOW)
@@ -161,7 +161,7 @@ def test_the_anchors_in_use_are_added_to_and_the_baked_ones_do_not_come_back(des
     assert same == current.trust
 
 
-def test_no_baked_copy_takes_back_what_a_person_brought(desk: Desk) -> None:
+def test_no_baked_copy_takes_back_what_a_person_brought(desk: Technician) -> None:
     """The copy on the gateway says no date, as an operator's own file does; at the next start it would be newer."""
     baked = desk.trust()
     for brought in (desk.trust(OTHER), desk.trust(OTHER, replaces=True)):
@@ -169,7 +169,7 @@ def test_no_baked_copy_takes_back_what_a_person_brought(desk: Desk) -> None:
         assert not is_newer(baked, brought, ())
 
 
-def test_what_is_to_be_said_against_an_anchor_is_said(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_to_be_said_against_an_anchor_is_said(desk: Technician, capsys: pytest.CaptureFixture[str]) -> None:
     """As `trust check` does, and as `check` would once it is in use."""
     over = Authority("Root that is over", NOW - 9000 * DAY, not_after=NOW - DAY)
     desk.lay(over, Authority("Root that lasts", NOW))
@@ -179,13 +179,13 @@ def test_what_is_to_be_said_against_an_anchor_is_said(desk: Desk, capsys: pytest
     assert "Root that lasts" not in said
 
 
-def test_what_is_kept_is_a_sound_bundle(desk: Desk) -> None:
+def test_what_is_kept_is_a_sound_bundle(desk: Technician) -> None:
     """It reads back as the same."""
     found = desk.trust(OTHER)
     assert x509.read_bundle(found.pem).anchors == found.anchors
 
 
-def test_anchors_that_replace_the_baked_ones_do_not_need_them(desk: Desk) -> None:
+def test_anchors_that_replace_the_baked_ones_do_not_need_them(desk: Technician) -> None:
     """A gateway whose baked copy is gone is one that needs it; where there is nothing else, none is to be replaced."""
     (desk.path / "roots.pem").unlink()
     for replaces in (True, False):
@@ -205,7 +205,7 @@ def test_anchors_that_replace_the_baked_ones_do_not_need_them(desk: Desk) -> Non
     ],
 )
 def test_what_would_never_work_is_refused(
-    desk: Desk, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], ends: timedelta, said: str
+    desk: Technician, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], ends: timedelta, said: str
 ) -> None:
     """With a remedy, before a generation is written."""
     desk.lay(ends=ends)
@@ -218,14 +218,14 @@ def test_what_would_never_work_is_refused(
     assert not [*(desk.path / "state" / "generations").iterdir()]
 
 
-def test_nothing_is_made_for_what_cannot_be_read(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_made_for_what_cannot_be_read(desk: Technician, capsys: pytest.CaptureFixture[str]) -> None:
     """Not even the state directory."""
     assert desk.run("--thing", "gw-1") == 4
     assert "What was brought cannot be used: there is neither a private key nor an anchor" in capsys.readouterr().err
     assert not (desk.path / "state").exists()
 
 
-def test_anchors_alone_make_no_state(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_anchors_alone_make_no_state(desk: Technician, capsys: pytest.CaptureFixture[str]) -> None:
     """There is no set to give them to."""
     desk.lay_roots(OTHER)
     assert desk.run() == 4
@@ -235,7 +235,7 @@ def test_anchors_alone_make_no_state(desk: Desk, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(("given", "code"), [(PASSWORD + b"\r\nmore", 5), (b"canary", 4), (b"", 4), (None, 4)])
 def test_the_first_line_of_a_file_is_the_password(
-    desk: Desk, capsys: pytest.CaptureFixture[str], given: bytes | None, code: int
+    desk: Technician, capsys: pytest.CaptureFixture[str], given: bytes | None, code: int
 ) -> None:
     """With it the set is kept for when there is a network; without, nothing is; it is never shown."""
     desk.lay(password=PASSWORD)
@@ -250,7 +250,7 @@ def test_the_first_line_of_a_file_is_the_password(
 
 
 @pytest.mark.parametrize("thing", ["gw/#", "x" * 129, "gw 1", "+"])
-def test_no_thing_has_such_a_name(desk: Desk, thing: str) -> None:
+def test_no_thing_has_such_a_name(desk: Technician, thing: str) -> None:
     """The configuration refuses it as well; a name becomes part of topics, and of a manifest with its limits."""
     desk.lay()
     try:
@@ -262,7 +262,7 @@ def test_no_thing_has_such_a_name(desk: Desk, thing: str) -> None:
 
 
 def test_a_store_that_stays_busy_is_told(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    desk: Technician, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After some patience with a worker of the daemon's, which soon lets go."""
     desk.lay()
@@ -277,7 +277,7 @@ def test_a_store_that_stays_busy_is_told(
 # -- what is planned ---------------------------------------------------------------------------------------------------
 
 
-def test_without_network_the_change_is_kept(desk: Desk) -> None:
+def test_without_network_the_change_is_kept(desk: Technician) -> None:
     """It is proven before it is used, whenever that will be; typed again, the command goes on with it."""
     certificate_id = desk.lay(OTHER)
     assert desk.run("--thing", "gw-1", "--wait", "0", "--reason", "a visit") == 5
@@ -295,7 +295,7 @@ def test_without_network_the_change_is_kept(desk: Desk) -> None:
     assert desk.planned.id == found.id
 
 
-def test_another_set_goes_before_one_that_waits(desk: Desk) -> None:
+def test_another_set_goes_before_one_that_waits(desk: Technician) -> None:
     """The person who brings it knows more; the change before is ended, and its set put aside."""
     desk.lay(OTHER)
     assert desk.run("--thing", "gw-1", "--wait", "0") == 5
@@ -312,7 +312,7 @@ def test_another_set_goes_before_one_that_waits(desk: Desk) -> None:
 
 
 @pytest.mark.root
-def test_root_may_use_it_at_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_root_may_use_it_at_once(desk: Technician, capsys: pytest.CaptureFixture[str]) -> None:
     """An expired one too, since the clock may be what is wrong; the same again is nothing, once that has ended."""
     desk.lay(ends=-DAY)
     assert desk.run("--thing", "gw-1", "--unproven", "--no-wait", "--json") == 0
@@ -323,7 +323,7 @@ def test_root_may_use_it_at_once(desk: Desk, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.root
-def test_the_certificate_in_use_is_told_from_a_new_one(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_certificate_in_use_is_told_from_a_new_one(desk: Technician, capsys: pytest.CaptureFixture[str]) -> None:
     """In words, and for programs with an outcome."""
     desk.use(OTHER)
     with Store(desk.path / "state") as store:
@@ -340,7 +340,7 @@ def test_the_certificate_in_use_is_told_from_a_new_one(desk: Desk, capsys: pytes
 
 @pytest.mark.parametrize(("bits", "said"), [(1024, 1), (2048, 0), (None, 0)])
 def test_a_key_that_the_cloud_takes_of_no_gateway_is_said_so(
-    desk: Desk, capsys: pytest.CaptureFixture[str], bits: int | None, said: int
+    desk: Technician, capsys: pytest.CaptureFixture[str], bits: int | None, said: int
 ) -> None:
     """The cloud's own refusal does not name the length."""
     desk.lay(bits=bits)

@@ -14,7 +14,7 @@ from tuf.api.metadata import Metadata
 
 from agent.crypto.x509 import read_bundle
 from agent.trust.archives import read_archive
-from support.unit.pipeline import AMAZON, NOW, OWN, ROOTS, WHOLE, Pipeline
+from support.unit.pipeline import AMAZON, NOW, OWN, ROOTS, WHOLE, TypedPipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ WHY = "a custom domain of ours"
 # -- publish: what is refused of a bundle ------------------------------------------------------------------------------
 
 
-def test_a_sound_bundle_is_published_without_any_configuration(pipeline: Pipeline) -> None:
+def test_a_sound_bundle_is_published_without_any_configuration(pipeline: TypedPipeline) -> None:
     """It says where, what, and how gateways come to trust it."""
     ran = pipeline.publish()
     assert ran.out.splitlines() == [
@@ -36,7 +36,7 @@ def test_a_sound_bundle_is_published_without_any_configuration(pipeline: Pipelin
     assert (ran.err, pipeline.read().version) == ("", 1)
 
 
-def test_the_way_to_be_trusted_is_told_once(pipeline: Pipeline) -> None:
+def test_the_way_to_be_trusted_is_told_once(pipeline: TypedPipeline) -> None:
     """The root is the same from then on."""
     pipeline.publish()
     assert pipeline.publish().out.splitlines() == [
@@ -44,7 +44,7 @@ def test_the_way_to_be_trusted_is_told_once(pipeline: Pipeline) -> None:
     ]
 
 
-def test_the_bundle_is_written_as_gateways_write_it(pipeline: Pipeline) -> None:
+def test_the_bundle_is_written_as_gateways_write_it(pipeline: TypedPipeline) -> None:
     """One block after the other, without comments, blank lines and foreign line ends."""
     pipeline.bundle(b"# Issued: 2026-11-01\r\n\r\n", WHOLE.replace(b"\n", b"\r\n"), b"\ntrailing words\n")
     pipeline.publish()
@@ -58,14 +58,14 @@ def test_the_bundle_is_written_as_gateways_write_it(pipeline: Pipeline) -> None:
     "content",
     [b"", b"no certificates here\n", WHOLE + b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
 )
-def test_a_bundle_with_errors_is_refused(pipeline: Pipeline, content: bytes) -> None:
+def test_a_bundle_with_errors_is_refused(pipeline: TypedPipeline, content: bytes) -> None:
     """It would be of no use to any gateway."""
     pipeline.bundle(content)
     said = pipeline.refused()
     assert "The bundle is not published: " in said
 
 
-def test_a_certificate_that_is_no_authority_is_refused(pipeline: Pipeline) -> None:
+def test_a_certificate_that_is_no_authority_is_refused(pipeline: TypedPipeline) -> None:
     """With its name and the remedy."""
     pipeline.bundle(WHOLE, _leaf())
     said = pipeline.refused()
@@ -82,7 +82,7 @@ def _leaf() -> bytes:
     return made.public_bytes(Encoding.PEM)
 
 
-def test_a_private_key_in_the_bundle_is_refused(pipeline: Pipeline) -> None:
+def test_a_private_key_in_the_bundle_is_refused(pipeline: TypedPipeline) -> None:
     """It would be published to everybody; nothing of it is shown."""
     secret = (pipeline.path / "online.pem").read_bytes()
     pipeline.bundle(WHOLE, secret)
@@ -91,7 +91,7 @@ def test_a_private_key_in_the_bundle_is_refused(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("missing", range(len(AMAZON)))
-def test_a_bundle_without_one_of_amazons_roots_is_refused(pipeline: Pipeline, missing: int) -> None:
+def test_a_bundle_without_one_of_amazons_roots_is_refused(pipeline: TypedPipeline, missing: int) -> None:
     """Unless the publisher says why; that is recorded where auditors look."""
     pipeline.bundle(*(path.read_bytes() for number, path in enumerate(AMAZON) if number != missing))
     said = pipeline.refused()
@@ -101,13 +101,13 @@ def test_a_bundle_without_one_of_amazons_roots_is_refused(pipeline: Pipeline, mi
     assert pipeline.custom()["withoutAmazon"] == WHY
 
 
-def test_a_whole_bundle_says_nothing_about_missing_roots(pipeline: Pipeline) -> None:
+def test_a_whole_bundle_says_nothing_about_missing_roots(pipeline: TypedPipeline) -> None:
     """There is nothing to excuse."""
     pipeline.publish()
     assert set(pipeline.custom()) == {"issued"}
 
 
-def test_warnings_are_shown_and_do_not_stop_it(pipeline: Pipeline) -> None:
+def test_warnings_are_shown_and_do_not_stop_it(pipeline: TypedPipeline) -> None:
     """A root that is there twice is merely untidy."""
     pipeline.bundle(WHOLE, AMAZON[0].read_bytes())
     ran = pipeline.publish()
@@ -115,7 +115,7 @@ def test_warnings_are_shown_and_do_not_stop_it(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("name", ["mozilla-2021-10-08.pem", "mozilla-2026-10-18.pem"])
-def test_a_public_store_is_published(pipeline: Pipeline, name: str) -> None:
+def test_a_public_store_is_published(pipeline: TypedPipeline, name: str) -> None:
     """With all its anchors, in their order."""
     data = (ROOTS / name).read_bytes()
     pipeline.bundle(data)
@@ -126,7 +126,7 @@ def test_a_public_store_is_published(pipeline: Pipeline, name: str) -> None:
 # -- publish: what comes out -------------------------------------------------------------------------------------------
 
 
-def test_the_archive_is_what_a_gateway_needs(pipeline: Pipeline) -> None:
+def test_the_archive_is_what_a_gateway_needs(pipeline: TypedPipeline) -> None:
     """The files in force and every root; old bundles and old lists stay behind."""
     archive = pipeline.path / "bundle.tar"
     pipeline.publish()
@@ -143,7 +143,7 @@ def test_the_archive_is_what_a_gateway_needs(pipeline: Pipeline) -> None:
     assert archive.stat().st_mode & 0o777 == 0o644
 
 
-def test_signing_again_makes_a_whole_archive(pipeline: Pipeline) -> None:
+def test_signing_again_makes_a_whole_archive(pipeline: TypedPipeline) -> None:
     """The bundle is in it, although it was not named."""
     archive = pipeline.path / "fresh.tar"
     pipeline.publish()
@@ -152,7 +152,7 @@ def test_signing_again_makes_a_whole_archive(pipeline: Pipeline) -> None:
     assert pipeline.read(dict(read_archive(archive.read_bytes()))).data == read_bundle(WHOLE).pem
 
 
-def test_machines_read_the_versions(pipeline: Pipeline) -> None:
+def test_machines_read_the_versions(pipeline: TypedPipeline) -> None:
     """One object, and nothing about what is merely untidy."""
     pipeline.bundle(WHOLE, AMAZON[0].read_bytes())
     assert pipeline.publish("--json").events == [
@@ -165,7 +165,7 @@ def test_machines_read_the_versions(pipeline: Pipeline) -> None:
     assert "--without-amazon" in ran.events[0]["hint"]
 
 
-def test_the_same_input_makes_the_same_archive(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_the_same_input_makes_the_same_archive(pipeline: TypedPipeline, tmp_path: Path) -> None:
     """In another directory, too."""
     pipeline.publish("--time", AT, "--archive", str(tmp_path / "a.tar"))
     pipeline.repository.rename(tmp_path / "other")
@@ -173,7 +173,7 @@ def test_the_same_input_makes_the_same_archive(pipeline: Pipeline, tmp_path: Pat
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
-def test_the_time_is_the_one_that_is_given(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_is_the_one_that_is_given(pipeline: TypedPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--time` before SOURCE_DATE_EPOCH before the clock; one without a zone is in UTC."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1800000000")
     pipeline.publish()
@@ -186,7 +186,7 @@ def test_the_time_is_the_one_that_is_given(pipeline: Pipeline, monkeypatch: pyte
     assert pipeline.custom(3)["issued"] == "2027-02-02T12:00:00+00:00"
 
 
-def test_without_a_time_it_is_now(pipeline: Pipeline) -> None:
+def test_without_a_time_it_is_now(pipeline: TypedPipeline) -> None:
     """To the second."""
     before = datetime.now(UTC).replace(microsecond=0)
     pipeline.publish()
@@ -197,14 +197,14 @@ def test_without_a_time_it_is_now(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize("epoch", ["yesterday", "-5", "1e9", "9" * 12, "9" * 20])
 def test_a_source_date_epoch_that_is_none_is_refused(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, epoch: str
+    pipeline: TypedPipeline, monkeypatch: pytest.MonkeyPatch, epoch: str
 ) -> None:
     """Its specification says so; the time of day in its place would be no reproducible build."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     assert "SOURCE_DATE_EPOCH" in pipeline.refused(code=2)
 
 
-def test_options_reach_what_is_signed(pipeline: Pipeline) -> None:
+def test_options_reach_what_is_signed(pipeline: TypedPipeline) -> None:
     """Products, another name, and how long signatures last."""
     pipeline.publish(
         "--compatible", "gw-1", "--compatible", "gw-2", "--expires", "timestamp=7d", "--time", AT, "--target",
@@ -215,7 +215,7 @@ def test_options_reach_what_is_signed(pipeline: Pipeline) -> None:
     assert timestamp.expires == NOW + timedelta(days=7)
 
 
-def test_keys_are_replaced(pipeline: Pipeline) -> None:
+def test_keys_are_replaced(pipeline: TypedPipeline) -> None:
     """The root's with the one before, which the command is told of; else nothing is published."""
     pipeline.publish()
     pipeline.key("new", 7)
@@ -226,7 +226,7 @@ def test_keys_are_replaced(pipeline: Pipeline) -> None:
     assert pipeline.read().version == 1
 
 
-def test_two_signatures_for_the_root(pipeline: Pipeline) -> None:
+def test_two_signatures_for_the_root(pipeline: TypedPipeline) -> None:
     """A role may be named several times, with a key each."""
     pipeline.key("second", 7)
     second = ["--key", f"root=file2:{pipeline.path}/second.pem"]
@@ -260,7 +260,7 @@ class Elsewhere(Signer):
 
 
 @pytest.mark.parametrize("uri", ["elsewhere:key/1", "elsewhere:2?label=token"])
-def test_a_key_that_is_in_no_file(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+def test_a_key_that_is_in_no_file(pipeline: TypedPipeline, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     """Its public part is named with its URI, which may hold an `=` as those of security modules do."""
     monkeypatch.setitem(SIGNER_FOR_URI_SCHEME, "elsewhere", Elsewhere)
     public = pipeline.path / "public.pem"
@@ -304,7 +304,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_command_line_is_told(pipeline: Pipeline, kind: str) -> None:
+def test_a_wrong_command_line_is_told(pipeline: TypedPipeline, kind: str) -> None:
     """Exit code 2, a message about it, and nothing is written."""
     arguments, message = WRONG[kind]
     given = [argument.replace("{path}", str(pipeline.path)) for argument in arguments]
@@ -314,27 +314,27 @@ def test_a_wrong_command_line_is_told(pipeline: Pipeline, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "days"), [("3652d", 3652), ("315532800s", 3652), ("0000000090d", 90)])
-def test_a_duration_is_read_whole(pipeline: Pipeline, text: str, days: int) -> None:
+def test_a_duration_is_read_whole(pipeline: TypedPipeline, text: str, days: int) -> None:
     """However many digits it has."""
     pipeline.publish("--expires", f"root={text}", "--time", AT)
     root = Metadata[Any].from_bytes(pipeline.files["metadata/1.root.json"]).signed
     assert root.expires == NOW + timedelta(days=days)
 
 
-def test_a_threshold_is_read_whole(pipeline: Pipeline) -> None:
+def test_a_threshold_is_read_whole(pipeline: TypedPipeline) -> None:
     """However many digits it has."""
     pipeline.refused("--threshold", "root=00020", code=4)
     pipeline.refused("--threshold", "root=00100", code=2)
 
 
-def test_a_missing_bundle_is_told(pipeline: Pipeline) -> None:
+def test_a_missing_bundle_is_told(pipeline: TypedPipeline) -> None:
     """By name, with exit code 2."""
     ran = pipeline.run("publish", str(pipeline.repository), "--anchors", "/nowhere/roots.pem", *pipeline.keys)
     assert ran.code == 2
     assert ran.err.startswith("iot-cert: /nowhere/roots.pem: the store cannot be read: No such file or directory")
 
 
-def test_a_repository_that_cannot_be_made_is_told(pipeline: Pipeline) -> None:
+def test_a_repository_that_cannot_be_made_is_told(pipeline: TypedPipeline) -> None:
     """A file is in its place."""
     pipeline.repository.write_bytes(b"")
     ran = pipeline.run("publish", str(pipeline.repository), "--anchors", f"{pipeline.path}/roots.pem", *pipeline.keys)
@@ -342,6 +342,6 @@ def test_a_repository_that_cannot_be_made_is_told(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("where", ["nowhere/bundle.tar", ".", "repository"])
-def test_an_archive_that_cannot_be_written_is_told(pipeline: Pipeline, where: str) -> None:
+def test_an_archive_that_cannot_be_written_is_told(pipeline: TypedPipeline, where: str) -> None:
     """In words."""
     assert pipeline.publish("--archive", f"{pipeline.path}/{where}", expect=1).err.startswith("iot-cert: Cannot ")

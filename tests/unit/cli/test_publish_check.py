@@ -10,17 +10,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from support.unit.pipeline import AMAZON, OWN, ROOTS, WHOLE, Pipeline
+from support.unit.pipeline import AMAZON, OWN, ROOTS, WHOLE, TypedPipeline
 
 
-def test_a_sound_store_is_exit_code_0(pipeline: Pipeline) -> None:
+def test_a_sound_store_is_exit_code_0(pipeline: TypedPipeline) -> None:
     """One line."""
     ran = pipeline.run("check", f"{pipeline.path}/roots.pem")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"{pipeline.path}/roots.pem: 5 certificates can be used\n"
 
 
-def test_the_worst_of_several_stores_counts(pipeline: Pipeline) -> None:
+def test_the_worst_of_several_stores_counts(pipeline: TypedPipeline) -> None:
     """In any order; each is shown."""
     pipeline.bundle(WHOLE, AMAZON[0].read_bytes(), name="twice.pem")
     pipeline.bundle(b"nothing", name="empty.pem")
@@ -35,14 +35,14 @@ def test_the_worst_of_several_stores_counts(pipeline: Pipeline) -> None:
     assert pipeline.run("check", *list(paths)[:2]).code == 1
 
 
-def test_a_store_that_is_not_there_is_exit_code_2(pipeline: Pipeline) -> None:
+def test_a_store_that_is_not_there_is_exit_code_2(pipeline: TypedPipeline) -> None:
     """By name."""
     ran = pipeline.run("check", "/nowhere/roots.pem")
     assert (ran.code, "/nowhere/roots.pem" in ran.err) == (2, True)
     assert pipeline.run("check", str(pipeline.path)).code == 2
 
 
-def test_a_store_need_not_be_for_aws(pipeline: Pipeline) -> None:
+def test_a_store_need_not_be_for_aws(pipeline: TypedPipeline) -> None:
     """With `--any`, and then only."""
     pipeline.bundle(OWN.pem, name="own.pem")
     ran = pipeline.run("check", f"{pipeline.path}/own.pem")
@@ -51,7 +51,7 @@ def test_a_store_need_not_be_for_aws(pipeline: Pipeline) -> None:
     assert pipeline.run("check", "--any", f"{pipeline.path}/own.pem").code == 0
 
 
-def test_a_binary_store_is_read(pipeline: Pipeline) -> None:
+def test_a_binary_store_is_read(pipeline: TypedPipeline) -> None:
     """DER, as Java and Windows have it."""
     der = x509.load_pem_x509_certificate(OWN.pem).public_bytes(Encoding.DER)
     pipeline.bundle(der, name="own.der")
@@ -63,7 +63,7 @@ REAL = ("mozilla-2020-06-20.pem", "mozilla-2021-10-08.pem", "mozilla-2026-10-18.
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_stores_fit_a_screen(pipeline: Pipeline, name: str) -> None:
+def test_real_stores_fit_a_screen(pipeline: TypedPipeline, name: str) -> None:
     """What is mere information takes one line of a kind, and says how much more there is; machines get all of it."""
     path = ROOTS / name
     shown = pipeline.run("check", str(path))
@@ -78,7 +78,7 @@ def test_real_stores_fit_a_screen(pipeline: Pipeline, name: str) -> None:
     assert shown.code == told.code
 
 
-def test_what_to_do_stands_below_what_it_is_for(pipeline: Pipeline) -> None:
+def test_what_to_do_stands_below_what_it_is_for(pipeline: TypedPipeline) -> None:
     """Once for several of a kind in a row, and before what has another remedy."""
     old, first, second = (path.read_bytes() for path in (ROOTS / REAL[0], AMAZON[0], AMAZON[1]))
     one, end, _ = old.partition(b"-----END CERTIFICATE-----\n")
@@ -89,7 +89,7 @@ def test_what_to_do_stands_below_what_it_is_for(pipeline: Pipeline) -> None:
     ]  # fmt: skip
 
 
-def test_the_newest_real_store_has_nothing_to_act_on(pipeline: Pipeline) -> None:
+def test_the_newest_real_store_has_nothing_to_act_on(pipeline: TypedPipeline) -> None:
     """The older ones have: roots that ended, and roots that are trusted no more."""
     found = {name: {item["code"] for item in _findings(pipeline, name)} for name in REAL}
     assert {"old-signature"} <= found["mozilla-2026-10-18.pem"] <= {"old-signature", "expiring"}
@@ -97,12 +97,12 @@ def test_the_newest_real_store_has_nothing_to_act_on(pipeline: Pipeline) -> None
     assert {"distrusted", "expired"} <= found["mozilla-2020-06-20.pem"]
 
 
-def _findings(pipeline: Pipeline, name: str) -> list[dict[str, Any]]:
+def _findings(pipeline: TypedPipeline, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = pipeline.run("check", "--json", str(ROOTS / name)).events[0]["findings"]
     return found
 
 
-def test_nothing_in_a_store_steers_the_terminal(pipeline: Pipeline) -> None:
+def test_nothing_in_a_store_steers_the_terminal(pipeline: TypedPipeline) -> None:
     """Nor does its name."""
     (pipeline.path / "a\x1b[2Jb.pem").write_bytes(OWN.pem)
     assert "\x1b" not in pipeline.run("check", f"{pipeline.path}/a\x1b[2Jb.pem").out

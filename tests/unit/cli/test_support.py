@@ -21,7 +21,7 @@ from support.unit.support_bundle import (
     PASSWORD,
     SIGNATURE,
     STORE_PASSWORD,
-    Place,
+    CanaryPlace,
     _key_lines,
     missing,
     read,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # -- what is in it -----------------------------------------------------------------------------------------------------
 
 
-def test_everything_is_in_it(enrolled: Place) -> None:
+def test_everything_is_in_it(enrolled: CanaryPlace) -> None:
     """What the helper would ask for next."""
     enrolled.apart = True
     files = enrolled.archive()
@@ -49,14 +49,14 @@ def test_everything_is_in_it(enrolled: Place) -> None:
     assert files["unit.txt"] == "Id=iot-cert-agent.service\n"
 
 
-def test_the_journal_is_in_it(enrolled: Place) -> None:
+def test_the_journal_is_in_it(enrolled: CanaryPlace) -> None:
     """As its reader gives it."""
     files = enrolled.archive()
     assert (set(files), missing(files)) == (NAMES, {})
     assert files["journal.txt"] == enrolled.journal
 
 
-def test_what_is_set_aside_for_falling_back_is_not_in_it(enrolled: Place) -> None:
+def test_what_is_set_aside_for_falling_back_is_not_in_it(enrolled: CanaryPlace) -> None:
     """It helps no case, and it is larger than all the rest."""
     assert (enrolled.directory / "state" / "reserve" / "00").exists()
     archive = enrolled.archive()
@@ -64,14 +64,14 @@ def test_what_is_set_aside_for_falling_back_is_not_in_it(enrolled: Place) -> Non
     assert sum(map(len, archive.values())) < (enrolled.directory / "state" / "reserve" / "00").stat().st_size * 8
 
 
-def test_the_change_in_flight_is_in_it_without_what_it_holds(enrolled: Place) -> None:
+def test_the_change_in_flight_is_in_it_without_what_it_holds(enrolled: CanaryPlace) -> None:
     """Phase and times, but neither the token nor the certificate in hand."""
     change = json.loads(enrolled.archive()["change.json"])
     assert (change["phase"], change["generation"]) == ("issued", 3)
     assert "issued" not in change
 
 
-def test_the_configuration_is_in_it_and_can_be_read_again(enrolled: Place) -> None:
+def test_the_configuration_is_in_it_and_can_be_read_again(enrolled: CanaryPlace) -> None:
     """All of it but the parameters."""
     text = enrolled.archive()["configuration.yaml"]
     found = parse(text, enrolled.config)
@@ -83,7 +83,7 @@ def test_the_configuration_is_in_it_and_can_be_read_again(enrolled: Place) -> No
     assert found.enrollment.parameters == found.rotation.parameters == {}
 
 
-def test_passwords_of_copies_are_cut_out(enrolled: Place) -> None:
+def test_passwords_of_copies_are_cut_out(enrolled: CanaryPlace) -> None:
     """Wherever they got to; arguments of commands do not even come into it."""
     enrolled.journal = f"the hook was told {STORE_PASSWORD}, and nothing else\n"
     files = enrolled.archive()
@@ -93,7 +93,7 @@ def test_passwords_of_copies_are_cut_out(enrolled: Place) -> None:
     assert found.dependants.copies[0].password_file == enrolled.directory / "store-password"
 
 
-def test_people_and_programs_are_told_where_it_is(enrolled: Place) -> None:
+def test_people_and_programs_are_told_where_it_is(enrolled: CanaryPlace) -> None:
     """With what is missing."""
     assert f"{enrolled.directory}/support.tar: {len(NAMES)} files, without keys" in enrolled.collect().stdout
     enrolled.programs["journal-reader"] = "exit 1"
@@ -102,7 +102,7 @@ def test_people_and_programs_are_told_where_it_is(enrolled: Place) -> None:
     assert (told["event"], told["exit"], list(told["missing"])) == ("support-bundle", 0, ["journal.txt"])
 
 
-def test_no_other_user_may_read_it(enrolled: Place) -> None:
+def test_no_other_user_may_read_it(enrolled: CanaryPlace) -> None:
     """Whatever the mode of one that was there before."""
     target = enrolled.directory / "support.tar"
     target.write_text("old")
@@ -112,7 +112,7 @@ def test_no_other_user_may_read_it(enrolled: Place) -> None:
     assert set(read(target)) == NAMES
 
 
-def test_it_depends_on_nothing_but_its_files(enrolled: Place) -> None:
+def test_it_depends_on_nothing_but_its_files(enrolled: CanaryPlace) -> None:
     """No times, no owners, and always in the same order."""
     enrolled.collect()
     with tarfile.open(enrolled.directory / "support.tar") as archive:
@@ -127,7 +127,7 @@ def test_it_depends_on_nothing_but_its_files(enrolled: Place) -> None:
         assert archive.getnames() == names
 
 
-def test_it_changes_nothing(enrolled: Place) -> None:
+def test_it_changes_nothing(enrolled: CanaryPlace) -> None:
     """The state is as it was, to the byte; above all the change in flight is not carried on."""
 
     def state() -> dict[Path, bytes]:
@@ -140,7 +140,7 @@ def test_it_changes_nothing(enrolled: Place) -> None:
 
 
 @pytest.mark.parametrize("target", ["nowhere/support.tar", "state"])
-def test_a_place_that_cannot_be_written_is_named(enrolled: Place, target: str) -> None:
+def test_a_place_that_cannot_be_written_is_named(enrolled: CanaryPlace, target: str) -> None:
     """It is an error like any other."""
     done = enrolled.collect(target=enrolled.directory / target, expect=1)
     assert target.split("/", maxsplit=1)[0] in done.stderr
@@ -148,7 +148,7 @@ def test_a_place_that_cannot_be_written_is_named(enrolled: Place, target: str) -
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_it_can_be_piped(enrolled: Place, *, as_json: bool) -> None:
+def test_it_can_be_piped(enrolled: CanaryPlace, *, as_json: bool) -> None:
     """Nothing but the archive goes where the archive goes; what is told of it goes elsewhere."""
     enrolled.furnish()
     command = [COMMAND, "--config", str(enrolled.config), "support-bundle", "--output", "-"]
@@ -161,7 +161,7 @@ def test_it_can_be_piped(enrolled: Place, *, as_json: bool) -> None:
 # -- what is not in it -------------------------------------------------------------------------------------------------
 
 
-def test_the_journal_may_hold_anything(enrolled: Place) -> None:
+def test_the_journal_may_hold_anything(enrolled: CanaryPlace) -> None:
     """Keys of this gateway in one piece or many, foreign keys, tokens and presigned URLs are cut out of it."""
     keys = [path.read_text() for path in enrolled.directory.rglob("state/**/key.pem")]
     token = next(entry.token for entry in enrolled.rig.cloud.registry.values() if entry.token)
@@ -180,14 +180,14 @@ def test_the_journal_may_hold_anything(enrolled: Place) -> None:
     assert "https://bucket.s3.eu-west-1.amazonaws.com/a%20b/x.tar?[REMOVED] now" in found
 
 
-def test_a_password_in_a_url_is_cut_out(enrolled: Place) -> None:
+def test_a_password_in_a_url_is_cut_out(enrolled: CanaryPlace) -> None:
     """A unit's environment names a proxy so."""
     enrolled.programs["journal-reader"] = f"echo proxy http://user:{PASSWORD}@proxy.example:3128/"
     found = enrolled.archive()["journal.txt"]
     assert "proxy.example:3128" in found
 
 
-def test_a_key_that_lies_in_the_certificates_file_is_cut_out(enrolled: Place) -> None:
+def test_a_key_that_lies_in_the_certificates_file_is_cut_out(enrolled: CanaryPlace) -> None:
     """As a person may have put both into one file by hand."""
     path = enrolled.directory / "state" / "current" / "certificate.pem"
     key = (enrolled.directory / "state" / "current" / "key.pem").read_text()

@@ -13,7 +13,7 @@ import pytest
 
 from agent.cli import support
 from support.surroundings import need_root
-from support.unit.support_bundle import NAMES, Place, _key_lines, missing
+from support.unit.support_bundle import NAMES, CanaryPlace, _key_lines, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ NOBODY = 65534
 JOURNAL = support._JOURNAL
 
 
-def give_away(place: Place) -> None:
+def give_away(place: CanaryPlace) -> None:
     """Let the state belong to the agent's own user, as a package has it."""
     need_root()
     for path in [place.directory / "state", *(place.directory / "state").rglob("*")]:
@@ -32,7 +32,7 @@ def give_away(place: Place) -> None:
 # -- what is missing ---------------------------------------------------------------------------------------------------
 
 
-def test_a_gateway_that_never_enrolled_says_what_it_lacks(place: Place) -> None:
+def test_a_gateway_that_never_enrolled_says_what_it_lacks(place: CanaryPlace) -> None:
     """There is no state yet; configuration and check are there."""
     place.apart = True
     place.rig.store.close()
@@ -44,13 +44,15 @@ def test_a_gateway_that_never_enrolled_says_what_it_lacks(place: Place) -> None:
     assert not (place.directory / "state").exists()
 
 
-def test_programs_that_are_not_there_are_named(enrolled: Place) -> None:
+def test_programs_that_are_not_there_are_named(enrolled: CanaryPlace) -> None:
     """Some systems have no systemd."""
     enrolled.programs.clear()
     assert set(missing(enrolled.archive())) == {"journal.txt", "unit.txt"}
 
 
-def test_a_journal_that_cannot_be_read_is_named_with_who_may(enrolled: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_that_cannot_be_read_is_named_with_who_may(
+    enrolled: CanaryPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the program that reads it, which is the real one here; this machine runs no such unit."""
     monkeypatch.setattr(support, "_JOURNAL", JOURNAL)
     found = missing(enrolled.archive())
@@ -60,7 +62,7 @@ def test_a_journal_that_cannot_be_read_is_named_with_who_may(enrolled: Place, mo
     }
 
 
-def test_programs_that_fail_are_named(enrolled: Place) -> None:
+def test_programs_that_fail_are_named(enrolled: CanaryPlace) -> None:
     """What they say is the reason, and no journal."""
     enrolled.programs["journal-reader"] = (
         "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1"
@@ -71,7 +73,7 @@ def test_programs_that_fail_are_named(enrolled: Place) -> None:
     assert "insufficient permissions" in found["journal.txt"]
 
 
-def test_a_longer_journal_ends_with_the_latest(enrolled: Place) -> None:
+def test_a_longer_journal_ends_with_the_latest(enrolled: CanaryPlace) -> None:
     """Its beginning is what may be missed."""
     enrolled.journal = "x" * 3_000_000 + "\nthe last line\n"
     found = enrolled.archive()["journal.txt"]
@@ -126,7 +128,7 @@ def _directory(path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_gateway_is_what_it_is_for(enrolled: Place, what: str) -> None:
+def test_a_broken_gateway_is_what_it_is_for(enrolled: CanaryPlace, what: str) -> None:
     """Whatever cannot be read is said to be missing; the rest is there, and still no secret."""
     known = enrolled.secrets
     BROKEN[what](enrolled.directory / "state")
@@ -137,7 +139,7 @@ def test_a_broken_gateway_is_what_it_is_for(enrolled: Place, what: str) -> None:
 
 
 @pytest.mark.parametrize("aside", ["change.json", "change.json.damaged"])
-def test_the_token_of_a_damaged_record_is_a_secret_too(enrolled: Place, aside: str) -> None:
+def test_the_token_of_a_damaged_record_is_a_secret_too(enrolled: CanaryPlace, aside: str) -> None:
     """It may be in the journal, and lives for an hour."""
     state = enrolled.directory / "state"
     record = (state / "change.json").read_text()
@@ -151,7 +153,7 @@ def test_the_token_of_a_damaged_record_is_a_secret_too(enrolled: Place, aside: s
 # -- who may have it ---------------------------------------------------------------------------------------------------
 
 
-def test_it_works_for_a_user_who_may_read_nothing(enrolled: Place) -> None:
+def test_it_works_for_a_user_who_may_read_nothing(enrolled: CanaryPlace) -> None:
     """What the files of others hold is missing, and said to be."""
     need_root()
     enrolled.apart = True
@@ -168,7 +170,7 @@ def test_it_works_for_a_user_who_may_read_nothing(enrolled: Place) -> None:
     assert all("ermission" in why or "allowed" in why for why in others.values()), others
 
 
-def test_root_keeps_its_rights_until_it_is_written(enrolled: Place) -> None:
+def test_root_keeps_its_rights_until_it_is_written(enrolled: CanaryPlace) -> None:
     """The state belongs to the agent's user; archive and journal are for root, whose directory is root's alone."""
     enrolled.apart = True
     give_away(enrolled)
@@ -181,7 +183,7 @@ def test_root_keeps_its_rights_until_it_is_written(enrolled: Place) -> None:
     assert (closed / "support.tar").stat().st_uid == 0
 
 
-def test_the_agents_own_user_may_have_all_of_it(enrolled: Place) -> None:
+def test_the_agents_own_user_may_have_all_of_it(enrolled: CanaryPlace) -> None:
     """Nothing needs root but the journal."""
     enrolled.apart = True
     give_away(enrolled)
@@ -193,7 +195,7 @@ def test_the_agents_own_user_may_have_all_of_it(enrolled: Place) -> None:
     assert json.loads(files["change.json"])["phase"] == "issued"
 
 
-def test_a_program_that_does_not_end_is_not_waited_for(enrolled: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_does_not_end_is_not_waited_for(enrolled: CanaryPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check has its own end, and the journal one of 20 seconds."""
     assert support._PATIENCE == 20
     monkeypatch.setattr(support, "_PATIENCE", 2.0)
@@ -203,7 +205,7 @@ def test_a_program_that_does_not_end_is_not_waited_for(enrolled: Place, monkeypa
     assert "timed out" in found["journal.txt"]
 
 
-def test_base64_of_a_key_in_der_is_no_way_around(enrolled: Place) -> None:
+def test_base64_of_a_key_in_der_is_no_way_around(enrolled: CanaryPlace) -> None:
     """The lines of a key are its DER in base64, so that is searched for; here to see that the search itself works."""
     pem = (enrolled.directory / "state" / "current" / "key.pem").read_text()
     der = base64.b64decode("".join(_key_lines(pem)))

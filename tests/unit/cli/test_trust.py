@@ -19,9 +19,10 @@ from agent.core.report.document import document, trust
 from agent.core.report.screen import explain, screen
 from agent.store.store import Store
 from support import make
+from support.ran import Ran
 from support.signing import Publisher
 from support.surroundings import need_root
-from support.unit.trust_verbs import NEW, NOW, OLD, Place, Ran
+from support.unit.trust_verbs import NEW, NOW, OLD, TrustPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,16 +32,16 @@ DIGEST = "ab" * 32
 
 
 @pytest.fixture(name="place")
-def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
+def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[TrustPlace]:
     before = os.umask(0o022)  # the command sets its own
     try:
-        yield Place(tmp_path, capsys)
+        yield TrustPlace(tmp_path, capsys)
     finally:
         os.umask(before)
 
 
 @pytest.fixture(name="enrolled")
-def _enrolled(place: Place) -> Place:
+def _enrolled(place: TrustPlace) -> TrustPlace:
     place.enrol()
     return place
 
@@ -48,7 +49,7 @@ def _enrolled(place: Place) -> Place:
 # -- list and check ----------------------------------------------------------------------------------------------------
 
 
-def test_the_anchors_in_use_are_listed(enrolled: Place) -> None:
+def test_the_anchors_in_use_are_listed(enrolled: TrustPlace) -> None:
     """With their generation, and what is to be said about them: nothing, for an endpoint of one's own."""
     ran = enrolled.run("list", expect=0)
     assert [line.split()[0] for line in ran.out.splitlines()] == ["generation", "anchors", "generation"]
@@ -56,7 +57,7 @@ def test_the_anchors_in_use_are_listed(enrolled: Place) -> None:
     assert ran.out.splitlines()[-1] == "generation 1: 1 certificate can be used"
 
 
-def test_machines_read_the_list(enrolled: Place) -> None:
+def test_machines_read_the_list(enrolled: TrustPlace) -> None:
     """The anchors, where they came from, and the findings."""
     (told,) = enrolled.run("list", "--json", expect=0).events
     assert (told["event"], told["generation"], told["findings"], told["exit"]) == ("trust", 1, [], 0)
@@ -64,7 +65,7 @@ def test_machines_read_the_list(enrolled: Place) -> None:
 
 
 @pytest.mark.parametrize("state", [False, True])
-def test_before_the_first_enrolment_it_is_the_baked_copy(place: Place, *, state: bool) -> None:
+def test_before_the_first_enrolment_it_is_the_baked_copy(place: TrustPlace, *, state: bool) -> None:
     """Whether or not the state directory is there; looking makes none."""
     if state:
         (place.path / "state").mkdir(mode=0o700)
@@ -75,14 +76,14 @@ def test_before_the_first_enrolment_it_is_the_baked_copy(place: Place, *, state:
     assert (place.path / "state").exists() is state
 
 
-def test_a_baked_copy_that_is_not_there_is_told(place: Place) -> None:
+def test_a_baked_copy_that_is_not_there_is_told(place: TrustPlace) -> None:
     """By name."""
     (place.path / "baked.pem").unlink()
     for verb in ("list", "check"):
         assert f"{place.path}/baked.pem" in place.run(verb, expect=1).err
 
 
-def test_missing_roots_of_amazon_matter_for_aws_alone(enrolled: Place) -> None:
+def test_missing_roots_of_amazon_matter_for_aws_alone(enrolled: TrustPlace) -> None:
     """And not when the operator says that they do not."""
     enrolled.run("check", expect=0)
     enrolled.settings = enrolled.settings.replace("localhost", "a-ats.iot.eu-west-1.amazonaws.com")
@@ -92,7 +93,7 @@ def test_missing_roots_of_amazon_matter_for_aws_alone(enrolled: Place) -> None:
     assert enrolled.run("check", "--any", expect=0).out == "generation 1: 1 certificate can be used\n"
 
 
-def test_checking_a_file_on_a_gateway_is_about_the_file(enrolled: Place) -> None:
+def test_checking_a_file_on_a_gateway_is_about_the_file(enrolled: TrustPlace) -> None:
     """Not about the anchors in use."""
     (enrolled.path / "other.pem").write_bytes(NEW.pem)
     ran = enrolled.run("check", "--any", f"{enrolled.path}/other.pem", expect=0)
@@ -111,13 +112,13 @@ def another_user() -> Iterator[None]:
 
 
 @pytest.fixture(name="open_place")
-def _open_place(capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
+def _open_place(capsys: pytest.CaptureFixture[str]) -> Iterator[TrustPlace]:
     """Be where every user may look, but for the state directory."""
     before = os.umask(0o022)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         path.chmod(0o755)
-        place = Place(path, capsys)
+        place = TrustPlace(path, capsys)
         place.enrol()
         place.configure().chmod(0o644)
         try:
@@ -161,7 +162,7 @@ def _answer(listener: socket.socket) -> None:
             connection.sendall(json.dumps(told).encode() + b"\n")
 
 
-def listed(place: Place, *arguments: str) -> Ran:
+def listed(place: TrustPlace, *arguments: str) -> Ran:
     """Return what another user is shown; the configuration is there already."""
     place.capsys.readouterr()
     with another_user():
@@ -170,7 +171,7 @@ def listed(place: Place, *arguments: str) -> Ran:
     return Ran(code, said.out, said.err)
 
 
-def test_another_user_is_shown_what_the_daemon_tells(open_place: Place) -> None:
+def test_another_user_is_shown_what_the_daemon_tells(open_place: TrustPlace) -> None:
     """And who can have the anchors checked."""
     with daemon(open_place.path):
         ran = listed(open_place, "list")
@@ -183,7 +184,7 @@ def test_another_user_is_shown_what_the_daemon_tells(open_place: Place) -> None:
 
 
 @pytest.mark.parametrize("verb", ["list", "check"])
-def test_another_user_without_a_daemon_is_refused(open_place: Place, verb: str) -> None:
+def test_another_user_without_a_daemon_is_refused(open_place: TrustPlace, verb: str) -> None:
     """With what to do."""
     ran = listed(open_place, verb)
     assert ran.code == 4
@@ -191,7 +192,7 @@ def test_another_user_without_a_daemon_is_refused(open_place: Place, verb: str) 
     assert "Run the command as root" in ran.err
 
 
-def test_a_bundle_that_another_user_may_not_read_is_told(open_place: Place) -> None:
+def test_a_bundle_that_another_user_may_not_read_is_told(open_place: TrustPlace) -> None:
     """In words, as the calling user."""
     hidden = open_place.path / "hidden"
     hidden.mkdir(mode=0o700)
@@ -205,7 +206,7 @@ def test_a_bundle_that_another_user_may_not_read_is_told(open_place: Place) -> N
 
 
 @pytest.mark.parametrize("form", ["tar", "dir"])
-def test_a_bundle_is_verified_and_planned(enrolled: Place, form: str) -> None:
+def test_a_bundle_is_verified_and_planned(enrolled: TrustPlace, form: str) -> None:
     """What comes and what goes is told; where the endpoint is dead, the change is kept for later."""
     bundle = enrolled.shipped(OLD, NEW, form=form)
     ran = enrolled.run("install", str(bundle), "--wait", "0", expect=5)
@@ -215,7 +216,7 @@ def test_a_bundle_is_verified_and_planned(enrolled: Place, form: str) -> None:
     assert (enrolled.anchors(1), enrolled.anchors(2)) == (["Root A"], ["Root A", "Root B"])
 
 
-def test_machines_read_what_was_planned(enrolled: Place) -> None:
+def test_machines_read_what_was_planned(enrolled: TrustPlace) -> None:
     """One object says what is to change, the last how it ended."""
     ran = enrolled.run("install", str(enrolled.shipped(NEW)), "--json", "--wait", "0", expect=5)
     (first,) = (event for event in ran.events if event["event"] == "bundle")
@@ -225,7 +226,7 @@ def test_machines_read_what_was_planned(enrolled: Place) -> None:
     assert (last["event"], last["exit"], last["current"]) == ("outcome", 5, 1)
 
 
-def test_the_same_anchors_are_nothing_to_do(enrolled: Place) -> None:
+def test_the_same_anchors_are_nothing_to_do(enrolled: TrustPlace) -> None:
     """Exit code 0, and no change."""
     bundle = str(enrolled.shipped(OLD))
     assert enrolled.run("install", bundle, expect=0).out == "These anchors are in use already.\n"
@@ -235,7 +236,7 @@ def test_the_same_anchors_are_nothing_to_do(enrolled: Place) -> None:
 
 
 @pytest.mark.parametrize("verb", [("install",), ("restore",)])
-def test_a_change_in_flight_comes_first(place: Place, verb: tuple[str, ...]) -> None:
+def test_a_change_in_flight_comes_first(place: TrustPlace, verb: tuple[str, ...]) -> None:
     """It is named, and stays as it is."""
     place.enrol(Phase.DEPLOYED)
     before = place.change
@@ -247,7 +248,7 @@ def test_a_change_in_flight_comes_first(place: Place, verb: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("state", [False, True])
-def test_a_gateway_that_is_not_enrolled_is_told_to(place: Place, *, state: bool) -> None:
+def test_a_gateway_that_is_not_enrolled_is_told_to(place: TrustPlace, *, state: bool) -> None:
     """There is no set to give anchors to; none is made."""
     if state:
         (place.path / "state").mkdir(mode=0o700)
@@ -264,19 +265,19 @@ def test_a_gateway_that_is_not_enrolled_is_told_to(place: Place, *, state: bool)
         ("https://depot.example/repository/?X=1", "no query"),
     ],
 )
-def test_a_url_that_will_not_do_is_refused(enrolled: Place, url: str, why: str) -> None:
+def test_a_url_that_will_not_do_is_refused(enrolled: TrustPlace, url: str, why: str) -> None:
     """Before anything is downloaded."""
     assert why in enrolled.run("install", url, expect=1).err
     assert enrolled.change is None
 
 
-def test_a_repository_has_no_hash(enrolled: Place) -> None:
+def test_a_repository_has_no_hash(enrolled: TrustPlace) -> None:
     """Only an archive has."""
     ran = enrolled.run("install", "https://depot.example/repository/", "--sha256", DIGEST, expect=1)
     assert "A hash is that of an archive" in ran.err
 
 
-def test_a_hash_is_never_passed_over(enrolled: Place) -> None:
+def test_a_hash_is_never_passed_over(enrolled: TrustPlace) -> None:
     """A caller who names one for a file wants that file and no other."""
     ran = enrolled.run("install", str(enrolled.shipped(NEW)), "--sha256", DIGEST, "--wait", "0")
     assert ran.code in {1, 2}
@@ -284,14 +285,14 @@ def test_a_hash_is_never_passed_over(enrolled: Place) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere.tar", "x" * 5_000, "root.json", "a\x1b[2Jb.tar"])
-def test_a_file_that_is_no_bundle_is_told(enrolled: Place, name: str) -> None:
+def test_a_file_that_is_no_bundle_is_told(enrolled: TrustPlace, name: str) -> None:
     """In words, with nothing that steers the terminal."""
     ran = enrolled.run("install", f"{enrolled.path}/{name}", expect=1)
     assert ran.err.startswith("iot-cert: ")
     assert "\x1b" not in ran.err
 
 
-def test_certificates_without_a_signature_are_refused(enrolled: Place) -> None:
+def test_certificates_without_a_signature_are_refused(enrolled: TrustPlace) -> None:
     """With the way to sign them."""
     (enrolled.path / "roots.pem").write_bytes(NEW.pem)
     ran = enrolled.run("install", f"{enrolled.path}/roots.pem", expect=1)
@@ -299,14 +300,14 @@ def test_certificates_without_a_signature_are_refused(enrolled: Place) -> None:
     assert "iot-cert trust publish" in ran.err
 
 
-def test_a_bundle_of_other_signers_is_refused(enrolled: Place) -> None:
+def test_a_bundle_of_other_signers_is_refused(enrolled: TrustPlace) -> None:
     """It leads to other keys than the root that lies on the gateway."""
     enrolled.publisher = Publisher(NOW)
     assert "not signed by enough of its keys" in enrolled.run("install", str(enrolled.shipped(NEW)), expect=1).err
     assert enrolled.change is None
 
 
-def test_without_a_root_no_bundle_is_accepted(enrolled: Place) -> None:
+def test_without_a_root_no_bundle_is_accepted(enrolled: TrustPlace) -> None:
     """The setting is named."""
     bundle = enrolled.shipped(NEW)
     enrolled.trust = f"anchors: {enrolled.path}/baked.pem"
@@ -316,13 +317,13 @@ def test_without_a_root_no_bundle_is_accepted(enrolled: Place) -> None:
 # -- restore -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_baked_copy_in_use_is_nothing_to_restore(enrolled: Place) -> None:
+def test_the_baked_copy_in_use_is_nothing_to_restore(enrolled: TrustPlace) -> None:
     """Exit code 0, and no change."""
     assert enrolled.run("restore", expect=0).out == "These anchors are in use already.\n"
     assert enrolled.change is None
 
 
-def test_the_baked_copy_is_planned(enrolled: Place) -> None:
+def test_the_baked_copy_is_planned(enrolled: TrustPlace) -> None:
     """The caller's reason is kept, with where the anchors came from."""
     (enrolled.path / "baked.pem").write_bytes(OLD.pem + NEW.pem)
     ran = enrolled.run("restore", "--reason", "as the vendor said", "--wait", "0", expect=5)
@@ -335,7 +336,7 @@ def test_the_baked_copy_is_planned(enrolled: Place) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nothing"])
-def test_a_baked_copy_that_cannot_be_used_is_told(enrolled: Place, content: bytes | None) -> None:
+def test_a_baked_copy_that_cannot_be_used_is_told(enrolled: TrustPlace, content: bytes | None) -> None:
     """By name, and nothing is changed."""
     baked = enrolled.path / "baked.pem"
     baked.unlink()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KEY, COPY = "key.pem may be read by others.", "the copy may be read by others."
 
 
-class Desk:
+class NoticeDesk:
     """A daemon, what its command was told, and what that answers."""
 
     def __init__(self, path: Path, patch: pytest.MonkeyPatch) -> None:
@@ -70,13 +70,13 @@ class Desk:
 
 
 @pytest.fixture(name="desk")
-def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    desk = Desk(tmp_path, monkeypatch)
+def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NoticeDesk]:
+    desk = NoticeDesk(tmp_path, monkeypatch)
     yield desk
     desk.rig.close()
 
 
-def test_a_finding_that_lasts_is_told_with_the_gateway(desk: Desk) -> None:
+def test_a_finding_that_lasts_is_told_with_the_gateway(desk: NoticeDesk) -> None:
     """Who it is, how it stands, and what is wrong, for people and machines."""
     assert desk.find(KEY) == 0
     assert desk.waits[-1] == SETTLE
@@ -87,14 +87,14 @@ def test_a_finding_that_lasts_is_told_with_the_gateway(desk: Desk) -> None:
     assert told["findings"] == told["appeared"] == [{"check": "files", "code": "exposed", "severity": 1, "text": KEY}]
 
 
-def test_what_lasts_for_a_moment_is_not_told(desk: Desk) -> None:
+def test_what_lasts_for_a_moment_is_not_told(desk: NoticeDesk) -> None:
     """Neither as come nor as gone."""
     desk.find(KEY)
     desk.find(seconds=SETTLE - 1)
     assert desk.find(seconds=GONE * 2) == 0
 
 
-def test_a_finding_that_goes_is_told_once_it_stays_away(desk: Desk) -> None:
+def test_a_finding_that_goes_is_told_once_it_stays_away(desk: NoticeDesk) -> None:
     """And not where it comes back: a daemon that has just started does not know everything yet."""
     desk.find(KEY)
     desk.find(KEY, seconds=SETTLE)
@@ -107,7 +107,7 @@ def test_a_finding_that_goes_is_told_once_it_stays_away(desk: Desk) -> None:
     assert desk.told[-1]["exit"] == 0
 
 
-def test_one_runs_at_a_time_and_one_in_ten_minutes(desk: Desk) -> None:
+def test_one_runs_at_a_time_and_one_in_ten_minutes(desk: NoticeDesk) -> None:
     """What came up meanwhile is told together."""
     desk.find(KEY)
     desk.find(KEY, seconds=SETTLE)
@@ -121,7 +121,7 @@ def test_one_runs_at_a_time_and_one_in_ten_minutes(desk: Desk) -> None:
     assert desk.last == (["a third", "a fourth"], [])
 
 
-def test_a_failure_is_told_in_the_status_and_tried_again(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_told_in_the_status_and_tried_again(desk: NoticeDesk, capfd: pytest.CaptureFixture[str]) -> None:
     """Ever less often, and the finding goes with the first success."""
     desk.find(KEY)
     desk.find(KEY, seconds=SETTLE)
@@ -140,7 +140,7 @@ def test_a_failure_is_told_in_the_status_and_tried_again(desk: Desk, capfd: pyte
     assert capfd.readouterr().err.count("could not be told") == 1
 
 
-def test_a_restart_repeats_nothing_and_misses_nothing(desk: Desk, tmp_path: Path) -> None:
+def test_a_restart_repeats_nothing_and_misses_nothing(desk: NoticeDesk, tmp_path: Path) -> None:
     """What was told is noted beside the history; what went while no daemon ran is told of."""
     desk.find(KEY, COPY)
     desk.find(KEY, COPY, seconds=SETTLE)
@@ -156,7 +156,7 @@ def test_a_restart_repeats_nothing_and_misses_nothing(desk: Desk, tmp_path: Path
     assert desk.last == ([], [COPY])
 
 
-def test_what_went_just_now_is_told_of_later_though_something_else_is_told(desk: Desk) -> None:
+def test_what_went_just_now_is_told_of_later_though_something_else_is_told(desk: NoticeDesk) -> None:
     """It must not be forgotten by the notice in between."""
     desk.find(KEY)
     desk.find(KEY, seconds=SETTLE)
@@ -175,7 +175,7 @@ def test_what_went_just_now_is_told_of_later_though_something_else_is_told(desk:
     assert desk.last == ([], [KEY])
 
 
-def test_without_a_command_none_is_told(desk: Desk) -> None:
+def test_without_a_command_none_is_told(desk: NoticeDesk) -> None:
     """And one that is configured later is told of what is wrong then."""
     facts = desk.rig.daemon.facts
     configured = facts.config

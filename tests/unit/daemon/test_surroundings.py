@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Scene:
+class CalledProcess:
     """A process, and what it was called for."""
 
     def __init__(self) -> None:
@@ -33,10 +33,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def scene() -> Iterator[CalledProcess]:
     """Give a process that hears of its signals, and put them back."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    made = Scene()
+    made = CalledProcess()
     made.surroundings.start()
     yield made
     signal.set_wakeup_fd(-1)
@@ -49,7 +49,7 @@ def scene() -> Iterator[Scene]:
 @pytest.mark.parametrize(
     ("number", "call"), [(signal.SIGTERM, "stop"), (signal.SIGINT, "stop"), (signal.SIGHUP, "reload")]
 )
-def test_a_signal_is_heard_in_the_loop(scene: Scene, number: signal.Signals, call: str) -> None:
+def test_a_signal_is_heard_in_the_loop(scene: CalledProcess, number: signal.Signals, call: str) -> None:
     """Not in a handler, where nothing may be done."""
     os.kill(os.getpid(), number)
     assert scene.called == []
@@ -57,7 +57,7 @@ def test_a_signal_is_heard_in_the_loop(scene: Scene, number: signal.Signals, cal
     assert scene.called == [call]
 
 
-def test_an_end_goes_over_a_reload(scene: Scene) -> None:
+def test_an_end_goes_over_a_reload(scene: CalledProcess) -> None:
     """Both came before the loop turned."""
     for number in (signal.SIGHUP, signal.SIGTERM):
         os.kill(os.getpid(), number)
@@ -67,11 +67,11 @@ def test_an_end_goes_over_a_reload(scene: Scene) -> None:
 
 @pytest.mark.parametrize(("was_set", "called"), [(True, ["clock set", "look"]), (False, ["look"])])
 def test_a_clock_that_was_set_is_told_before_the_daemon_looks(
-    scene: Scene, called: list[str], *, was_set: bool
+    scene: CalledProcess, called: list[str], *, was_set: bool
 ) -> None:
     """An alarm that only went off is a reason to look, and no more."""
 
-    class Watch:
+    class TellingWatch:
         """A clock watch that has something to tell."""
 
         def read(self) -> bool:
@@ -83,6 +83,6 @@ def test_a_clock_that_was_set_is_told_before_the_daemon_looks(
 
     if scene.surroundings._clock_watch is not None:
         scene.surroundings._clock_watch.close()
-    scene.surroundings._clock_watch = Watch()  # type: ignore[assignment] # as much as is needed
+    scene.surroundings._clock_watch = TellingWatch()  # type: ignore[assignment] # as much as is needed
     scene.surroundings._on_clock()
     assert scene.called == called

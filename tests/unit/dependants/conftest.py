@@ -11,7 +11,7 @@ from agent.dependants import helper as module
 from agent.dependants import units
 from support.dependants import House
 from support.systemd import Systemctl, lay, open_place
-from support.unit.helper import PATIENCE, Desk, at_work
+from support.unit.helper import PATIENCE, HelperAtWork, at_work
 from support.virtual import Time
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def _place() -> Iterator[Path]:
 
 
 @pytest.fixture(name="desk")
-def _desk(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def _desk(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HelperAtWork]:
     monkeypatch.setattr(module, "SAYING", PATIENCE)  # a busy machine is no reason to refuse those who behave
-    desk = Desk(place / "socket")
+    desk = HelperAtWork(place / "socket")
     with at_work(desk.path, desk.deploy, desk.whose):
         yield desk
 

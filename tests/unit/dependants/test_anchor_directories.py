@@ -34,7 +34,7 @@ AMAZON = b"".join((ROOTS / f"amazon-root-ca-{number}.pem").read_bytes() for numb
 HASHES = {"ce5e74ef.0", "6d41d539.0", "8cb5ee0f.0", "de6d66f3.0"}  # as `openssl rehash` names them
 
 
-class House:
+class AnchorHouse:
     """A gateway with copies."""
 
     def __init__(self, place: Path) -> None:
@@ -70,14 +70,14 @@ class House:
 
 
 @pytest.fixture(name="house")
-def _house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def _house(monkeypatch: pytest.MonkeyPatch) -> Iterator[AnchorHouse]:
     monkeypatch.setattr("agent.dependants.deployer.SPACING", timedelta())
     with open_place() as place:
-        yield House(place)
+        yield AnchorHouse(place)
 
 
 @pytest.fixture(name="store")
-def _store(house: House, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _store(house: AnchorHouse, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have a program that makes a store of what is there, as update-ca-certificates does."""
     program = house.place / "update-ca"
     program.write_text(
@@ -93,7 +93,7 @@ def held(path: Path) -> set[str]:
     return {item.name for item in path.iterdir()} - {MARK}
 
 
-def test_openssl_finds_each_anchor(house: House) -> None:
+def test_openssl_finds_each_anchor(house: AnchorHouse) -> None:
     """By the names that its own tool gives them, with the modes that other users need."""
     to = house.want()
     assert house.serve().problems == ()
@@ -103,7 +103,7 @@ def test_openssl_finds_each_anchor(house: House) -> None:
     assert {pem for name in HASHES for pem in split((to / name).read_bytes())} == set(split(AMAZON))
 
 
-def test_a_server_is_verified_by_what_lies_in_it(house: House) -> None:
+def test_a_server_is_verified_by_what_lies_in_it(house: AnchorHouse) -> None:
     """Two roots of one name are two files, as after a root was issued anew."""
     roots = [Authority("Root  of ALL", NOW) for _ in range(2)]
     house.use(2, b"".join(root.pem for root in roots))
@@ -134,7 +134,7 @@ def shake(place: Path, root: Authority, anchors: Path) -> None:
     assert client.getpeercert()
 
 
-def test_anchors_come_before_others_go(house: House) -> None:
+def test_anchors_come_before_others_go(house: AnchorHouse) -> None:
     """What is no anchor any more is taken away, and files of others stay."""
     to = house.want()
     house.serve()
@@ -145,7 +145,7 @@ def test_anchors_come_before_others_go(house: House) -> None:
     assert held(to) == {"ce5e74ef.0", "README"}
 
 
-def test_an_anchor_stays_while_another_cannot_be_written(house: House) -> None:
+def test_an_anchor_stays_while_another_cannot_be_written(house: AnchorHouse) -> None:
     """A program that looks meanwhile must not find fewer than before."""
     to = house.want()
     house.use(2, b"".join(split(AMAZON)[:2]))
@@ -158,7 +158,7 @@ def test_an_anchor_stays_while_another_cannot_be_written(house: House) -> None:
 
 
 @pytest.mark.parametrize("harm", ["gone", "changed", "mode", "directory gone"])
-def test_what_was_changed_is_put_right(house: House, harm: str) -> None:
+def test_what_was_changed_is_put_right(house: AnchorHouse, harm: str) -> None:
     """At the next look."""
     to = house.want()
     house.serve()
@@ -179,7 +179,7 @@ def test_what_was_changed_is_put_right(house: House, harm: str) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
-def test_a_directory_of_others_is_left_alone(house: House) -> None:
+def test_a_directory_of_others_is_left_alone(house: AnchorHouse) -> None:
     """Such as the system's own, whose names are of the same kind; an empty one is taken."""
     to = house.want()
     to.mkdir()
@@ -194,7 +194,7 @@ def test_a_directory_of_others_is_left_alone(house: House) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "pipe"])
-def test_what_is_no_directory_is_named(house: House, kind: str) -> None:
+def test_what_is_no_directory_is_named(house: AnchorHouse, kind: str) -> None:
     """And stays as it is."""
     to, elsewhere = house.want(), house.place / "elsewhere"
     elsewhere.mkdir()
@@ -209,7 +209,7 @@ def test_what_is_no_directory_is_named(house: House, kind: str) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-def test_it_belongs_to_its_owner(house: House) -> None:
+def test_it_belongs_to_its_owner(house: AnchorHouse) -> None:
     """Directory and files."""
     to = house.want(owner="nobody", group="nogroup", mode=0o640)
     assert house.serve().problems == ()
@@ -217,7 +217,7 @@ def test_it_belongs_to_its_owner(house: House) -> None:
     assert stat.S_IMODE(to.stat().st_mode) == 0o750
 
 
-def test_the_agents_user_renders_it_and_is_not_trusted(house: House) -> None:
+def test_the_agents_user_renders_it_and_is_not_trusted(house: AnchorHouse) -> None:
     """Names that lead elsewhere are none."""
     give(house.place / "state", NOBODY)
     to = house.want()
@@ -230,7 +230,7 @@ def test_the_agents_user_renders_it_and_is_not_trusted(house: House) -> None:
         assert unfold(house.copies, [garbage], {}).problems[0].startswith("the anchors")
 
 
-def test_the_systems_store_is_made_anew_at_each_change_and_at_no_look(house: House, store: Path) -> None:
+def test_the_systems_store_is_made_anew_at_each_change_and_at_no_look(house: AnchorHouse, store: Path) -> None:
     """With the anchors in use, each in a file with the name of its root."""
     to = house.want(Format.SYSTEM)
     for _ in range(3):
@@ -244,7 +244,7 @@ def test_the_systems_store_is_made_anew_at_each_change_and_at_no_look(house: Hou
     assert len(read_bundle(store.read_bytes()).anchors) == 1
 
 
-def test_a_store_that_could_not_be_made_is_made_again(house: House, store: Path) -> None:
+def test_a_store_that_could_not_be_made_is_made_again(house: AnchorHouse, store: Path) -> None:
     """And a machine without such a program is told so."""
     to = house.want(Format.SYSTEM)
     program = house.place / "update-ca"
@@ -259,7 +259,7 @@ def test_a_store_that_could_not_be_made_is_made_again(house: House, store: Path)
     assert store.exists()
 
 
-def test_a_directory_that_is_gone_is_told_before_it_is_put_back(house: House) -> None:
+def test_a_directory_that_is_gone_is_told_before_it_is_put_back(house: AnchorHouse) -> None:
     """As a file would be; what is in it may be no user's to read."""
     to = house.want()
     report = house.serve()

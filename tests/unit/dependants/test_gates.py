@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 
-class House:
+class GatedHouse:
     """A gateway with gates."""
 
     def __init__(self, place: Path) -> None:
@@ -48,14 +48,14 @@ class House:
 
 
 @pytest.fixture(name="house")
-def _house() -> Iterator[House]:
+def _house() -> Iterator[GatedHouse]:
     with open_place() as place:
-        house = House(place)
+        house = GatedHouse(place)
         lay(house.state, 1)
         yield house
 
 
-def test_all_that_let_it_go_on_are_asked_in_order(house: House) -> None:
+def test_all_that_let_it_go_on_are_asked_in_order(house: GatedHouse) -> None:
     """And nothing is written down of it."""
     house.gate("20-second", "exit 0")
     house.gate("10-first", "exit 0")
@@ -74,7 +74,7 @@ def test_all_that_let_it_go_on_are_asked_in_order(house: House) -> None:
         ("kill -KILL $$", "it was ended by signal 9", False),
     ],
 )
-def test_the_first_that_does_not_ends_the_asking(house: House, script: str, problem: str, *, veto: bool) -> None:
+def test_the_first_that_does_not_ends_the_asking(house: GatedHouse, script: str, problem: str, *, veto: bool) -> None:
     """By its exit code; those behind it are asked the next time."""
     house.gate("10-first", script)
     house.gate("20-second", "exit 0")
@@ -82,7 +82,7 @@ def test_the_first_that_does_not_ends_the_asking(house: House, script: str, prob
     assert house.asked == ["10-first"]
 
 
-def test_one_that_takes_too_long_is_ended_and_holds(house: House) -> None:
+def test_one_that_takes_too_long_is_ended_and_holds(house: GatedHouse) -> None:
     """It has not said that the change may go on."""
     house.gate("10-first", "sleep 60")
     gates = GateCommands(directory=house.gates.directory, timeout=timedelta(seconds=1))
@@ -90,7 +90,7 @@ def test_one_that_takes_too_long_is_ended_and_holds(house: House) -> None:
     assert (step.problem, step.goes_back) == ("it took longer than 1 s and was ended", False)
 
 
-def test_one_that_another_user_may_change_is_not_run(house: House) -> None:
+def test_one_that_another_user_may_change_is_not_run(house: GatedHouse) -> None:
     """It would be run as root."""
     house.gate("10-first", "exit 0")
     (house.gates.directory / "10-first").chmod(0o777)
@@ -99,14 +99,14 @@ def test_one_that_another_user_may_change_is_not_run(house: House) -> None:
     assert not (house.place / "log").exists()
 
 
-def test_a_user_that_is_not_there_holds(house: House) -> None:
+def test_a_user_that_is_not_there_holds(house: GatedHouse) -> None:
     """As any gate that could not be asked does."""
     house.gate("10-first", "exit 0")
     (step,) = house.ask(gates=GateCommands(directory=house.gates.directory, user="no-such-body")).steps
     assert step.problem == f"{house.gates.directory}/10-first is not run: there is no user no-such-body."
 
 
-def test_more_than_are_run_hold(house: House) -> None:
+def test_more_than_are_run_hold(house: GatedHouse) -> None:
     """None is asked, which is told."""
     for number in range(20):
         house.gate(f"{number}", "exit 0")
@@ -114,14 +114,14 @@ def test_more_than_are_run_hold(house: House) -> None:
     assert "has 20 hooks" in step.problem
 
 
-def test_without_gates_nothing_holds(house: House) -> None:
+def test_without_gates_nothing_holds(house: GatedHouse) -> None:
     """The directory need not be there."""
     house.gates.directory.rmdir()
     assert house.ask().steps == ()
 
 
 @pytest.mark.parametrize("leave", list(Leave))
-def test_a_gate_is_told_what_is_about_to_be_done(house: House, leave: Leave) -> None:
+def test_a_gate_is_told_what_is_about_to_be_done(house: GatedHouse, leave: Leave) -> None:
     """Of the change that asks, and of the set in use."""
     with Store(house.state) as store:
         store.lock()
@@ -135,7 +135,7 @@ def test_a_gate_is_told_what_is_about_to_be_done(house: House, leave: Leave) -> 
     assert asks == ("rotate", "ticket 17", "1")
 
 
-def test_without_a_set_in_use_that_is_told(house: House) -> None:
+def test_without_a_set_in_use_that_is_told(house: GatedHouse) -> None:
     """The agent does not ask then."""
     (house.state / "current").unlink()
     house.gate("10-first", "exit 0")
@@ -143,7 +143,7 @@ def test_without_a_set_in_use_that_is_told(house: House) -> None:
         house.ask()
 
 
-def test_gates_that_cannot_be_read_hold_a_change(house: House) -> None:
+def test_gates_that_cannot_be_read_hold_a_change(house: GatedHouse) -> None:
     """The directory is named as what it is."""
     house.gates.directory.rmdir()
     house.gates.directory.touch()

@@ -21,7 +21,7 @@ from agent.dependants.helper import WORDS, Helper
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError
 from support.make import NOW
 from support.systemd import NOBODY, Systemctl, lay
-from support.unit.helper import GOOD, PATIENCE, Desk, at_work, heard
+from support.unit.helper import GOOD, PATIENCE, HelperAtWork, at_work, heard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ with socket.socket(socket.AF_UNIX) as connection:
 
 @pytest.mark.parametrize("occasion", [*Occasion, *Leave])
 @pytest.mark.parametrize("end", [b"\n", b"", b"\n\n"])
-def test_five_words_are_served(desk: Desk, occasion: Occasion | Leave, end: bytes) -> None:
+def test_five_words_are_served(desk: HelperAtWork, occasion: Occasion | Leave, end: bytes) -> None:
     """With a line break, or with the end of what is said."""
     assert desk.say(occasion.value.encode() + end, end=not end) == encode_report(GOOD) + b"\n"
     assert desk.asked == [occasion]
@@ -58,7 +58,7 @@ def test_five_words_are_served(desk: Desk, occasion: Occasion | Leave, end: byte
         b"again" * 7, b"again\n" * 10_000, b"x" * 100_000,
     ],
 )  # fmt: skip
-def test_anything_else_is_refused_and_nothing_is_done(desk: Desk, data: bytes) -> None:
+def test_anything_else_is_refused_and_nothing_is_done(desk: HelperAtWork, data: bytes) -> None:
     """It is no word, more than a word, or no end of one."""
     answer = b""
     with suppress(BrokenPipeError, ConnectionResetError):
@@ -70,7 +70,7 @@ def test_anything_else_is_refused_and_nothing_is_done(desk: Desk, data: bytes) -
 
 
 @pytest.mark.parametrize("error", [RefusedError("Not now.", hint="Later."), ConfigError("x" * 9000, hint="y" * 9000)])
-def test_what_cannot_be_done_is_told(desk: Desk, error: AgentError) -> None:
+def test_what_cannot_be_done_is_told(desk: HelperAtWork, error: AgentError) -> None:
     """With what to do about it, and no more than the agent takes."""
     desk.report = error
     with pytest.raises(CloudError) as caught:
@@ -89,14 +89,14 @@ def said_by(uid: int, path: Path) -> bytes:
 
 
 @pytest.mark.root
-def test_another_user_is_refused(desk: Desk) -> None:
+def test_another_user_is_refused(desk: HelperAtWork) -> None:
     """By the kernel's word, before anything is read of it."""
     assert said_by(NOBODY, desk.path) == encode({"error": "only the agent's user may ask for this."}) + b"\n"
     assert desk.asked == []
 
 
 @pytest.mark.root
-def test_the_agents_user_and_root_are_served(desk: Desk) -> None:
+def test_the_agents_user_and_root_are_served(desk: HelperAtWork) -> None:
     """Who that is, is looked up each time."""
     desk.owner = NOBODY
     assert said_by(NOBODY, desk.path) == encode_report(GOOD) + b"\n"
@@ -107,7 +107,7 @@ def test_the_agents_user_and_root_are_served(desk: Desk) -> None:
 
 
 @pytest.mark.root
-def test_when_the_agents_user_is_unknown_no_peer_is_served(desk: Desk) -> None:
+def test_when_the_agents_user_is_unknown_no_peer_is_served(desk: HelperAtWork) -> None:
     """As while the configuration is broken: the sentence is told."""
     desk.refusal = ConfigError("config.yaml:3: it is not sound YAML")
     assert b"not sound YAML" in said_by(NOBODY, desk.path)
@@ -118,13 +118,13 @@ def test_when_the_agents_user_is_unknown_no_peer_is_served(desk: Desk) -> None:
 
 
 @pytest.fixture(name="strict")
-def _strict(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def _strict(desk: HelperAtWork, monkeypatch: pytest.MonkeyPatch) -> HelperAtWork:
     """One that gives its callers the time that it gives them on a gateway."""
     monkeypatch.setattr(module, "SAYING", 2.0)
     return desk
 
 
-def test_one_that_says_nothing_is_not_waited_for(strict: Desk) -> None:
+def test_one_that_says_nothing_is_not_waited_for(strict: HelperAtWork) -> None:
     """The next one is served all the same."""
     with strict.connect() as mute:
         assert strict.say(b"again\n") == encode_report(GOOD) + b"\n"
@@ -132,7 +132,7 @@ def test_one_that_says_nothing_is_not_waited_for(strict: Desk) -> None:
     assert strict.asked == [Occasion.AGAIN]
 
 
-def test_one_that_speaks_slowly_has_a_time_for_all_of_it(strict: Desk) -> None:
+def test_one_that_speaks_slowly_has_a_time_for_all_of_it(strict: HelperAtWork) -> None:
     """Each byte in time does not make the word in time, of which there may be so many bytes and no more."""
     with strict.connect() as slow:
         with suppress(ConnectionError):
@@ -144,7 +144,7 @@ def test_one_that_speaks_slowly_has_a_time_for_all_of_it(strict: Desk) -> None:
     assert strict.asked == [Occasion.AGAIN]
 
 
-def test_one_that_hangs_up_before_the_answer_harms_no_other(desk: Desk) -> None:
+def test_one_that_hangs_up_before_the_answer_harms_no_other(desk: HelperAtWork) -> None:
     """Before its word, after it, and while it is served."""
     with desk.connect():
         pass
@@ -154,7 +154,7 @@ def test_one_that_hangs_up_before_the_answer_harms_no_other(desk: Desk) -> None:
     assert desk.asked[-1] is Occasion.AGAIN
 
 
-def test_one_that_does_not_take_its_answer_is_not_waited_for(strict: Desk) -> None:
+def test_one_that_does_not_take_its_answer_is_not_waited_for(strict: HelperAtWork) -> None:
     """More than the kernel keeps for it."""
     desk = strict
     steps = tuple(Step(name=f"{number}", problem="x" * 1000) for number in range(400))
@@ -169,7 +169,7 @@ def test_one_that_does_not_take_its_answer_is_not_waited_for(strict: Desk) -> No
 def test_it_ends_when_no_peer_comes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not while one does."""
     monkeypatch.setattr(module, "IDLE", 2.0)
-    desk = Desk(place / "socket")
+    desk = HelperAtWork(place / "socket")
     before = monotonic()
     with at_work(desk.path, desk.deploy, desk.whose) as thread:
         desk.say(b"again\n")
@@ -186,7 +186,7 @@ def test_a_flood_reloads_nothing_twice(place: Path) -> None:
     units = (Unit(name="mosquitto.service", healthy=timedelta(0)),)
     dependants = Dependants(hooks=Hooks(directory=place / "hooks.d"), units=units)
     deployer = Deployer(dependants, place / "state", place / "deploy", systemd=systemctl.systemd)
-    desk = Desk(place / "socket")
+    desk = HelperAtWork(place / "socket")
     with at_work(desk.path, deployer.serve, os.geteuid):
         crowd = [desk.connect() for _ in range(200)]
         for number, connection in enumerate(crowd):

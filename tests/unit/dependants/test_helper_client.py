@@ -19,7 +19,7 @@ from agent.dependants import helper as module
 from agent.dependants.helper import Helper
 from agent.errors import CloudError
 from support.make import NOW
-from support.unit.helper import GOOD, PATIENCE, Desk
+from support.unit.helper import GOOD, PATIENCE, HelperAtWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ DECISIVE = Report(
 # -- the agent's side --------------------------------------------------------------------------------------------------
 
 
-def test_the_agent_asks_with_the_word_and_takes_the_report(desk: Desk) -> None:
+def test_the_agent_asks_with_the_word_and_takes_the_report(desk: HelperAtWork) -> None:
     """What there is to say and no more."""
     assert Helper(desk.path).ask(Occasion.ROLLED_BACK) == GOOD
     Helper(desk.path).take_up(Occasion.ACTIVATED)
@@ -42,7 +42,9 @@ def test_the_agent_asks_with_the_word_and_takes_the_report(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("report", "decisive"), [(BAD, False), (DECISIVE, True)])
-def test_a_problem_is_a_failure_and_decides_as_it_is_configured(desk: Desk, report: Report, *, decisive: bool) -> None:
+def test_a_problem_is_a_failure_and_decides_as_it_is_configured(
+    desk: HelperAtWork, report: Report, *, decisive: bool
+) -> None:
     """By what the report says, since the configuration that counts is root's."""
     desk.report = report
     with pytest.raises(CloudError, match=r"It does not\.") as caught:
@@ -85,7 +87,7 @@ def test_without_a_helper_that_is_told_with_what_enables_it(place: Path) -> None
 
 
 @pytest.mark.root
-def test_a_socket_that_is_not_the_agents_is_told(desk: Desk) -> None:
+def test_a_socket_that_is_not_the_agents_is_told(desk: HelperAtWork) -> None:
     """The kernel refuses it."""
     desk.path.chmod(0o600)
     script = (

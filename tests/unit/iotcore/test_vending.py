@@ -33,7 +33,7 @@ SOLD = {"certificateId": "ab" * 32, "certificatePem": "-----BEGIN CERTIFICATE---
 CSR = b"-----BEGIN CERTIFICATE REQUEST-----\nx\n-----END CERTIFICATE REQUEST-----\n"
 
 
-class Shop:
+class ScriptedShop:
     """A vending machine that answers what it is told to."""
 
     def __init__(self, *, authority: Authority = ROOT, not_after: timedelta = DAY) -> None:
@@ -59,8 +59,8 @@ class Shop:
 
 
 @pytest.fixture(name="shop")
-def _shop() -> Iterator[Shop]:
-    shop = Shop()
+def _shop() -> Iterator[ScriptedShop]:
+    shop = ScriptedShop()
     with shop.front:
         yield shop
 
@@ -74,7 +74,7 @@ def failure(act: Callable[[], object]) -> Failure:
     return caught.value.failure
 
 
-def test_a_certificate_is_bought(shop: Shop) -> None:
+def test_a_certificate_is_bought(shop: ScriptedShop) -> None:
     """What is sent is what the page says; the thing's name stands in the ownership token's place."""
     made = shop.buy()
     assert (made.certificate_id, made.certificate_pem) == (SOLD["certificateId"], SOLD["certificatePem"])
@@ -87,7 +87,7 @@ def test_a_certificate_is_bought(shop: Shop) -> None:
     assert TOKEN not in repr(Purse(serial="0042", token=TOKEN))
 
 
-def test_an_ownership_token_of_fleet_provisioning_is_none_of_its(shop: Shop) -> None:
+def test_an_ownership_token_of_fleet_provisioning_is_none_of_its(shop: ScriptedShop) -> None:
     """The method was changed in between: the certificate is asked for anew."""
     session = VendingSession(shop.machine(), Purse(serial="0042", token=TOKEN), "anchor")
     with pytest.raises(CloudError) as caught:
@@ -95,9 +95,9 @@ def test_an_ownership_token_of_fleet_provisioning_is_none_of_its(shop: Shop) -> 
     assert caught.value.failure.code == Code.TOKEN_INVALID
 
 
-def test_the_anchor_is_that_of_the_endpoint(shop: Shop) -> None:
+def test_the_anchor_is_that_of_the_endpoint(shop: ScriptedShop) -> None:
     """Not that of the vending machine, whose authority may be another one."""
-    other = Shop(authority=OTHER)
+    other = ScriptedShop(authority=OTHER)
     with other.front:
         endpoint = Endpoint(host="localhost", port=shop.machine().endpoint.port)
         purse = Purse(serial="0042", token=TOKEN)
@@ -121,7 +121,7 @@ def test_the_anchor_is_that_of_the_endpoint(shop: Shop) -> None:
         (403, '{"code": 403, "message": 7}', FailureClass.PROTOCOL, Code.TOKEN_REFUSED),
     ],
 )
-def test_each_status_has_its_class(shop: Shop, status: int, body: str, kind: FailureClass, code: Code) -> None:
+def test_each_status_has_its_class(shop: ScriptedShop, status: int, body: str, kind: FailureClass, code: Code) -> None:
     """It decides what the agent does next."""
     shop.answer = {"statusCode": status, "body": body}
     found = failure(shop.buy)
@@ -129,7 +129,7 @@ def test_each_status_has_its_class(shop: Shop, status: int, body: str, kind: Fai
     assert not found.decisive
 
 
-def test_the_message_is_quoted_on_one_line_and_the_token_is_not(shop: Shop) -> None:
+def test_the_message_is_quoted_on_one_line_and_the_token_is_not(shop: ScriptedShop) -> None:
     """Whatever a server that repeats what it heard says."""
     shop.answer = {"statusCode": 400, "body": json.dumps({"code": 400, "message": f"no\x1b[31m\nuse for {'x' * 900}"})}
     found = failure(shop.buy)
@@ -146,13 +146,13 @@ def test_the_message_is_quoted_on_one_line_and_the_token_is_not(shop: Shop) -> N
         json.dumps(SOLD | {"certificatePem": "x" * 100_000}), json.dumps({"certificatePem": "x", "thingName": "gw"}),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_none_is_not_used(shop: Shop, body: str) -> None:
+def test_an_answer_that_is_none_is_not_used(shop: ScriptedShop, body: str) -> None:
     """Too much, no JSON, or a field that is missing, too long or of another type."""
     shop.answer = {"statusCode": 200, "body": body}
     assert failure(shop.buy).code == Code.GARBLED
 
 
-def test_a_connection_that_ends_without_a_word_is_asked_again(shop: Shop) -> None:
+def test_a_connection_that_ends_without_a_word_is_asked_again(shop: ScriptedShop) -> None:
     """The request may have been carried out."""
     shop.answer = None
     found = failure(shop.buy)
@@ -160,7 +160,7 @@ def test_a_connection_that_ends_without_a_word_is_asked_again(shop: Shop) -> Non
     assert "the same request is sold the same certificate" in found.promise
 
 
-def test_a_server_of_another_authority_is_shown_nothing(shop: Shop) -> None:
+def test_a_server_of_another_authority_is_shown_nothing(shop: ScriptedShop) -> None:
     """The remedy names the key of the configuration that says who verifies it."""
     found = failure(lambda: shop.buy(shop.machine(trusts=OTHER)))
     assert (found.kind, found.code) == (FailureClass.SERVER_TRUST, Code.UNKNOWN_ROOT)
@@ -170,10 +170,10 @@ def test_a_server_of_another_authority_is_shown_nothing(shop: Shop) -> None:
 
 def test_a_server_whose_certificate_has_ended_is_shown_nothing() -> None:
     """The gateway's clock is named, too."""
-    shop = Shop(not_after=-DAY)
+    shop = ScriptedShop(not_after=-DAY)
     with shop.front:
         machine = shop.machine()
-        sound = Shop()
+        sound = ScriptedShop()
         with sound.front:
             endpoint = Endpoint(host="localhost", port=sound.machine().endpoint.port)
             purse = Purse(serial="0042", token=TOKEN)
@@ -182,7 +182,7 @@ def test_a_server_whose_certificate_has_ended_is_shown_nothing() -> None:
     assert shop.heard == []
 
 
-def test_a_server_for_another_name_is_shown_nothing(shop: Shop) -> None:
+def test_a_server_for_another_name_is_shown_nothing(shop: ScriptedShop) -> None:
     """By its address it is not the one that is configured."""
     machine = replace(shop.machine(), url=shop.front.url.replace("localhost", "127.0.0.1"))
     found = failure(lambda: shop.buy(machine))
@@ -190,7 +190,7 @@ def test_a_server_for_another_name_is_shown_nothing(shop: Shop) -> None:
     assert shop.heard == []
 
 
-def test_an_endpoint_that_is_not_there_keeps_the_token_in_its_file(shop: Shop) -> None:
+def test_an_endpoint_that_is_not_there_keeps_the_token_in_its_file(shop: ScriptedShop) -> None:
     """A certificate that cannot be used is not bought."""
     purse, nowhere = Purse(serial="0042", token=TOKEN), Endpoint(host="localhost", port=1)
     found = failure(lambda: connect(shop.machine(), purse, nowhere, x509.read_bundle(ROOT.pem)))
@@ -198,7 +198,7 @@ def test_an_endpoint_that_is_not_there_keeps_the_token_in_its_file(shop: Shop) -
     assert shop.heard == []
 
 
-def test_a_machine_that_is_not_there_is_told_by_its_own_key(shop: Shop) -> None:
+def test_a_machine_that_is_not_there_is_told_by_its_own_key(shop: ScriptedShop) -> None:
     """Not by the endpoint's."""
     machine = replace(shop.machine(), url="https://localhost:1/v1/certificates")
     purse, endpoint = Purse(serial="0042", token=TOKEN), Endpoint(host="localhost", port=shop.machine().endpoint.port)
@@ -207,14 +207,14 @@ def test_a_machine_that_is_not_there_is_told_by_its_own_key(shop: Shop) -> None:
     assert "enrollment.url" in found.remedy
 
 
-def test_it_is_asked_through_the_proxy(shop: Shop) -> None:
+def test_it_is_asked_through_the_proxy(shop: ScriptedShop) -> None:
     """The look at it, and the request."""
     with tunnelling_proxy() as (port, asked):
         shop.buy(shop.machine(proxy=Proxy(host="127.0.0.1", port=port)))
     assert asked == [f"CONNECT localhost:{shop.machine().endpoint.port}"] * 2
 
 
-def test_a_proxy_that_wants_a_name_is_blamed_itself(shop: Shop) -> None:
+def test_a_proxy_that_wants_a_name_is_blamed_itself(shop: ScriptedShop) -> None:
     """With the keys of the proxy."""
     with tunnelling_proxy(credentials="gateway:secret") as (port, _):
         found = failure(lambda: shop.buy(shop.machine(proxy=Proxy(host="127.0.0.1", port=port))))
@@ -223,14 +223,14 @@ def test_a_proxy_that_wants_a_name_is_blamed_itself(shop: Shop) -> None:
     assert shop.heard == []
 
 
-def test_an_answer_that_drips_has_an_end(shop: Shop) -> None:
+def test_an_answer_that_drips_has_an_end(shop: ScriptedShop) -> None:
     """The time is for all of it."""
     machine = replace(shop.machine(), timeouts=Timeouts(connect=60.0, request=0.0))
     assert failure(lambda: shop.buy(machine)).code == Code.VENDING_UNHEARD
 
 
 @pytest.mark.parametrize("act", ["ask", "retire", "denied"])
-def test_it_does_nothing_but_sell(shop: Shop, act: str) -> None:
+def test_it_does_nothing_but_sell(shop: ScriptedShop, act: str) -> None:
     """What a set is asked to do is a defect in the caller here."""
     session = VendingSession(shop.machine(), Purse(serial="0042", token=TOKEN), "anchor")
     with pytest.raises(ValueError, match="vending machine"):
@@ -240,5 +240,5 @@ def test_it_does_nothing_but_sell(shop: Shop, act: str) -> None:
 
 def test_the_port_is_443_where_none_is_named() -> None:
     """As a URL has it, with IPv6 addresses in brackets."""
-    machine = replace(Shop().machine(), url="https://[fd00::1]/v1/certificates")
+    machine = replace(ScriptedShop().machine(), url="https://[fd00::1]/v1/certificates")
     assert (machine.endpoint.host, machine.endpoint.port) == ("fd00::1", 443)

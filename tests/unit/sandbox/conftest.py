@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from support.unit.sandbox_jobs import Gateway
+from support.unit.sandbox_jobs import JobGateway
 
 
 @pytest.fixture
-def gateway() -> Gateway:
+def gateway() -> JobGateway:
     """Return a gateway without jobs."""
-    return Gateway()
+    return JobGateway()

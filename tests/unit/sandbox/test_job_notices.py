@@ -8,12 +8,12 @@ import pytest
 
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
 from agent.sandbox.jobs import MAX_DOCUMENT, JobStatus
-from support.unit.sandbox_jobs import JOBS, NOON, ROTATE, THING, Gateway, summary
+from support.unit.sandbox_jobs import JOBS, NOON, ROTATE, THING, JobGateway, summary
 
 # -- notifications -----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_job_is_told_as_the_list_and_as_the_next(gateway: Gateway) -> None:
+def test_the_first_job_is_told_as_the_list_and_as_the_next(gateway: JobGateway) -> None:
     """The list holds summaries by state, the other message the whole execution."""
     gateway.cloud.create_job(THING, ROTATE)
     assert gateway.since() == [
@@ -29,7 +29,7 @@ def test_the_first_job_is_told_as_the_list_and_as_the_next(gateway: Gateway) -> 
     ]
 
 
-def test_a_second_job_changes_the_list_but_not_what_is_next(gateway: Gateway) -> None:
+def test_a_second_job_changes_the_list_but_not_what_is_next(gateway: JobGateway) -> None:
     """So only the list is told."""
     gateway.cloud.create_job(THING, ROTATE, "a")
     gateway.since()
@@ -37,7 +37,7 @@ def test_a_second_job_changes_the_list_but_not_what_is_next(gateway: Gateway) ->
     assert gateway.since() == [("notify", {"timestamp": NOON, "jobs": {"QUEUED": [summary("a"), summary("b")]}})]
 
 
-def test_a_job_that_starts_is_no_news(gateway: Gateway) -> None:
+def test_a_job_that_starts_is_no_news(gateway: JobGateway) -> None:
     """It was pending and next before, and it is now; further progress is no news either."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.since()
@@ -46,7 +46,7 @@ def test_a_job_that_starts_is_no_news(gateway: Gateway) -> None:
     assert gateway.since() == []
 
 
-def test_a_job_that_starts_before_its_turn_becomes_the_next(gateway: Gateway) -> None:
+def test_a_job_that_starts_before_its_turn_becomes_the_next(gateway: JobGateway) -> None:
     """The list has the same members, so only the next one is told."""
     gateway.cloud.create_job(THING, ROTATE, "a")
     gateway.cloud.create_job(THING, ROTATE, "b")
@@ -56,7 +56,7 @@ def test_a_job_that_starts_before_its_turn_becomes_the_next(gateway: Gateway) ->
     assert (topic, body["execution"]["jobId"], body["execution"]["status"]) == ("notify-next", "b", "IN_PROGRESS")
 
 
-def test_the_end_of_the_last_job_leaves_an_empty_list_and_nothing_next(gateway: Gateway) -> None:
+def test_the_end_of_the_last_job_leaves_an_empty_list_and_nothing_next(gateway: JobGateway) -> None:
     """Both are told."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.ask("job-1/update", status="IN_PROGRESS")
@@ -65,7 +65,7 @@ def test_the_end_of_the_last_job_leaves_an_empty_list_and_nothing_next(gateway: 
     assert gateway.since() == [("notify", {"timestamp": NOON, "jobs": {}}), ("notify-next", {"timestamp": NOON})]
 
 
-def test_the_end_of_one_of_two_jobs_leaves_the_other_next(gateway: Gateway) -> None:
+def test_the_end_of_one_of_two_jobs_leaves_the_other_next(gateway: JobGateway) -> None:
     """In the list it stands under its own state."""
     gateway.cloud.create_job(THING, ROTATE, "a")
     gateway.cloud.create_job(THING, ROTATE, "b")
@@ -77,7 +77,7 @@ def test_the_end_of_one_of_two_jobs_leaves_the_other_next(gateway: Gateway) -> N
     assert following["execution"]["jobId"] == "a"
 
 
-def test_a_list_that_is_told_holds_fifteen_at_most(gateway: Gateway) -> None:
+def test_a_list_that_is_told_holds_fifteen_at_most(gateway: JobGateway) -> None:
     """The list that is asked for holds them all."""
     for _ in range(16):
         gateway.cloud.create_job(THING, ROTATE)
@@ -89,7 +89,7 @@ def test_a_list_that_is_told_holds_fifteen_at_most(gateway: Gateway) -> None:
 # -- the account's owner -----------------------------------------------------------------------------------------------
 
 
-def test_a_job_that_ended_may_be_given_again_under_its_name(gateway: Gateway) -> None:
+def test_a_job_that_ended_may_be_given_again_under_its_name(gateway: JobGateway) -> None:
     """It is another execution, from the beginning; the first stays as it ended."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.ask("job-1/update", status="FAILED", statusDetails={"phase": "rejected"})
@@ -108,7 +108,7 @@ def test_a_job_that_ended_may_be_given_again_under_its_name(gateway: Gateway) ->
 
 
 @pytest.mark.parametrize("end", [JobStatus.CANCELED, JobStatus.TIMED_OUT, JobStatus.REMOVED])
-def test_a_job_in_progress_may_be_ended_from_the_outside(gateway: Gateway, end: JobStatus) -> None:
+def test_a_job_in_progress_may_be_ended_from_the_outside(gateway: JobGateway, end: JobStatus) -> None:
     """The device's next update is refused with that state."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.ask("job-1/update", status="IN_PROGRESS")
@@ -117,7 +117,7 @@ def test_a_job_in_progress_may_be_ended_from_the_outside(gateway: Gateway, end: 
     assert (body["code"], body["executionState"]["status"]) == ("InvalidStateTransition", end)
 
 
-def test_what_the_owner_cannot_mean_is_an_error(gateway: Gateway) -> None:
+def test_what_the_owner_cannot_mean_is_an_error(gateway: JobGateway) -> None:
     """A name that is taken or impossible, a document too long, an end twice, a retry too early, a job that is not."""
     gateway.cloud.create_job(THING, ROTATE, "a")
     for job_id in ("a", "", "a b", "x" * 65, "$next"):
@@ -137,7 +137,7 @@ def test_what_the_owner_cannot_mean_is_an_error(gateway: Gateway) -> None:
     assert [job.status for job in gateway.cloud.jobs(THING)] == [JobStatus.CANCELED]
 
 
-def test_a_name_that_is_taken_is_not_given_out(gateway: Gateway) -> None:
+def test_a_name_that_is_taken_is_not_given_out(gateway: JobGateway) -> None:
     """The next free one is."""
     gateway.cloud.create_job(THING, ROTATE, "job-1")
     assert gateway.cloud.create_job(THING, ROTATE) == "job-2"
@@ -155,7 +155,7 @@ def test_a_name_that_is_taken_is_not_given_out(gateway: Gateway) -> None:
         (Effect.UNAVAILABLE, "InternalError"),
     ],
 )
-def test_a_fault_that_refuses_is_told_in_the_words_of_jobs(gateway: Gateway, effect: Effect, code: str) -> None:
+def test_a_fault_that_refuses_is_told_in_the_words_of_jobs(gateway: JobGateway, effect: Effect, code: str) -> None:
     """With the token of the request, so that a client takes the refusal for its own; nothing was carried out."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.cloud.faults.add(Fault(operation=Operation.JOBS, effect=effect))
@@ -180,7 +180,7 @@ def test_a_fault_that_refuses_is_told_in_the_words_of_jobs(gateway: Gateway, eff
     ],
 )
 def test_a_fault_spoils_the_reply_or_the_request(
-    gateway: Gateway, effect: Effect, replies: int, held: int, *, carried_out: bool
+    gateway: JobGateway, effect: Effect, replies: int, held: int, *, carried_out: bool
 ) -> None:
     """A lost, late or doubled reply belongs to an update that took place; the others never do."""
     gateway.cloud.create_job(THING, ROTATE)
@@ -192,7 +192,7 @@ def test_a_fault_spoils_the_reply_or_the_request(
     assert gateway.cloud.count(Operation.JOBS) == 1
 
 
-def test_a_hostile_reply_may_carry_the_token_of_the_request(gateway: Gateway) -> None:
+def test_a_hostile_reply_may_carry_the_token_of_the_request(gateway: JobGateway) -> None:
     """Else no client would take it for an answer; all other bytes are as given."""
     payload = b'{"clientToken": "' + TOKEN_MARK + b'", "execution": 7\x00}'
     gateway.cloud.faults.add(Fault(operation=Operation.JOBS, effect=Effect.HOSTILE, payload=payload))
@@ -201,7 +201,7 @@ def test_a_hostile_reply_may_carry_the_token_of_the_request(gateway: Gateway) ->
     assert reply.payload == b'{"clientToken": "abc", "execution": 7\x00}'
 
 
-def test_what_is_asked_of_jobs_is_noted_with_its_outcome(gateway: Gateway) -> None:
+def test_what_is_asked_of_jobs_is_noted_with_its_outcome(gateway: JobGateway) -> None:
     """A refusal by its name."""
     gateway.ask("get")
     gateway.ask("nothing/get")

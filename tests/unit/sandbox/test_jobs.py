@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from agent.sandbox.jobs import JobStatus
-from support.unit.sandbox_jobs import JOBS, NOON, ROTATE, THING, Gateway, register, summary
+from support.unit.sandbox_jobs import JOBS, NOON, ROTATE, THING, JobGateway, register, summary
 
 # -- what is pending ---------------------------------------------------------------------------------------------------
 
 
-def test_a_thing_without_jobs_has_none_pending(gateway: Gateway) -> None:
+def test_a_thing_without_jobs_has_none_pending(gateway: JobGateway) -> None:
     """Both lists are there and empty; the token and the time are in the reply."""
     assert gateway.ask("get", clientToken="t") == (
         "accepted",
@@ -22,7 +22,7 @@ def test_a_thing_without_jobs_has_none_pending(gateway: Gateway) -> None:
     )
 
 
-def test_a_new_job_is_queued_and_listed(gateway: Gateway) -> None:
+def test_a_new_job_is_queued_and_listed(gateway: JobGateway) -> None:
     """It has the next free id, its first version and execution, and was not started."""
     assert gateway.cloud.create_job(THING, ROTATE) == "job-1"
     assert gateway.cloud.create_job(THING, ROTATE, "mine") == "mine"
@@ -32,7 +32,7 @@ def test_a_new_job_is_queued_and_listed(gateway: Gateway) -> None:
     assert body == {"inProgressJobs": [], "queuedJobs": [summary("job-1"), summary("mine")], "timestamp": NOON + 60}
 
 
-def test_what_is_in_progress_comes_before_what_is_queued(gateway: Gateway) -> None:
+def test_what_is_in_progress_comes_before_what_is_queued(gateway: JobGateway) -> None:
     """The order of queueing counts only among jobs of the same state."""
     for job_id in ("a", "b", "c"):
         gateway.cloud.create_job(THING, ROTATE, job_id)
@@ -45,14 +45,14 @@ def test_what_is_in_progress_comes_before_what_is_queued(gateway: Gateway) -> No
     assert following["execution"]["jobId"] == "b"
 
 
-def test_the_jobs_of_another_thing_are_not_shown(gateway: Gateway) -> None:
+def test_the_jobs_of_another_thing_are_not_shown(gateway: JobGateway) -> None:
     """Each thing has its own list, and may have a job of the same name."""
     gateway.cloud.create_job("gw-2", ROTATE, "a")
     assert gateway.ask("get")[1]["queuedJobs"] == []
     assert gateway.cloud.create_job(THING, ROTATE, "a") == "a"
 
 
-def test_another_gateways_certificate_may_not_ask(gateway: Gateway) -> None:
+def test_another_gateways_certificate_may_not_ask(gateway: JobGateway) -> None:
     """The policy allows the own thing's topics only, so nothing happens to the job."""
     gateway.cloud.create_job(THING, ROTATE)
     answer = gateway.publish("job-1/update", b'{"status": "SUCCEEDED"}', register(gateway.cloud, "gw-2"))
@@ -65,7 +65,7 @@ def test_another_gateways_certificate_may_not_ask(gateway: Gateway) -> None:
 # -- one execution -----------------------------------------------------------------------------------------------------
 
 
-def test_an_execution_is_described_with_its_document(gateway: Gateway) -> None:
+def test_an_execution_is_described_with_its_document(gateway: JobGateway) -> None:
     """Everything that AWS tells is there."""
     gateway.cloud.create_job(THING, ROTATE | {"reason": "audit"})
     assert gateway.ask("job-1/get", clientToken="t") == (
@@ -89,21 +89,21 @@ def test_an_execution_is_described_with_its_document(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["job-1", "$next"])
-def test_the_document_is_left_out_when_it_is_not_wanted(gateway: Gateway, job_id: str) -> None:
+def test_the_document_is_left_out_when_it_is_not_wanted(gateway: JobGateway, job_id: str) -> None:
     """`includeJobDocument` is true unless it is false."""
     gateway.cloud.create_job(THING, ROTATE)
     assert "jobDocument" not in gateway.ask(f"{job_id}/get", includeJobDocument=False)[1]["execution"]
     assert gateway.ask(f"{job_id}/get", includeJobDocument=True)[1]["execution"]["jobDocument"] == ROTATE
 
 
-def test_nothing_is_next_when_nothing_is_pending(gateway: Gateway) -> None:
+def test_nothing_is_next_when_nothing_is_pending(gateway: JobGateway) -> None:
     """The reply is accepted and holds no execution."""
     assert gateway.ask("$next/get") == ("accepted", {"timestamp": NOON})
     assert gateway.ask("start-next") == ("accepted", {"timestamp": NOON})
 
 
 @pytest.mark.parametrize("document", [b'{"operation": ', b"[1, 2]", b'{"a":1,"a":2}', b"\xff", b"null"])
-def test_a_document_of_bytes_arrives_to_the_byte(gateway: Gateway, document: bytes) -> None:
+def test_a_document_of_bytes_arrives_to_the_byte(gateway: JobGateway, document: bytes) -> None:
     """What cannot be parsed spoils the whole message, as a hostile or broken cloud would."""
     gateway.cloud.detach(gateway)  # it reads what it hears
     gateway.cloud.create_job(THING, document)
@@ -111,7 +111,7 @@ def test_a_document_of_bytes_arrives_to_the_byte(gateway: Gateway, document: byt
     assert b'"jobDocument": ' + document + b"}" in reply.payload
 
 
-def test_the_next_job_is_started_with_its_details(gateway: Gateway) -> None:
+def test_the_next_job_is_started_with_its_details(gateway: JobGateway) -> None:
     """A queued job goes in progress; one in progress is returned as it is."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.now += timedelta(seconds=9)
@@ -128,7 +128,7 @@ def test_the_next_job_is_started_with_its_details(gateway: Gateway) -> None:
 # -- updates -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_update_changes_the_state_and_raises_the_version(gateway: Gateway) -> None:
+def test_an_update_changes_the_state_and_raises_the_version(gateway: JobGateway) -> None:
     """The reply holds no more than was asked for; the start is noted once."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.now += timedelta(seconds=1)
@@ -143,7 +143,7 @@ def test_an_update_changes_the_state_and_raises_the_version(gateway: Gateway) ->
     assert (job.queued_at, job.started_at, job.last_updated_at) == (NOON, NOON + 1, NOON + 2)
 
 
-def test_an_update_may_ask_for_state_and_document(gateway: Gateway) -> None:
+def test_an_update_may_ask_for_state_and_document(gateway: JobGateway) -> None:
     """Both come when wanted."""
     gateway.cloud.create_job(THING, ROTATE)
     _, body = gateway.ask(
@@ -160,7 +160,7 @@ def test_an_update_may_ask_for_state_and_document(gateway: Gateway) -> None:
     }
 
 
-def test_details_replace_the_old_ones_altogether(gateway: Gateway) -> None:
+def test_details_replace_the_old_ones_altogether(gateway: JobGateway) -> None:
     """Nothing is merged; an update without details keeps them."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.ask("job-1/update", status="IN_PROGRESS", statusDetails={"phase": "a", "change": "c-1"})
@@ -171,7 +171,7 @@ def test_details_replace_the_old_ones_altogether(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "REJECTED"])
-def test_a_device_may_end_a_job_that_it_never_started(gateway: Gateway, status: str) -> None:
+def test_a_device_may_end_a_job_that_it_never_started(gateway: JobGateway, status: str) -> None:
     """It leaves the list of pending jobs."""
     gateway.cloud.create_job(THING, ROTATE)
     assert gateway.ask("job-1/update", status=status)[0] == "accepted"
@@ -180,14 +180,14 @@ def test_a_device_may_end_a_job_that_it_never_started(gateway: Gateway, status: 
 
 
 @pytest.mark.parametrize("expected", [2, "2"])
-def test_the_expected_version_is_accepted_as_a_number_or_as_text(gateway: Gateway, expected: object) -> None:
+def test_the_expected_version_is_accepted_as_a_number_or_as_text(gateway: JobGateway, expected: object) -> None:
     """AWS's own examples write it as text."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.ask("job-1/update", status="IN_PROGRESS")
     assert gateway.ask("job-1/update", status="SUCCEEDED", expectedVersion=expected)[0] == "accepted"
 
 
-def test_another_version_than_expected_is_a_mismatch_that_tells_the_state(gateway: Gateway) -> None:
+def test_another_version_than_expected_is_a_mismatch_that_tells_the_state(gateway: JobGateway) -> None:
     """Nothing changed, and no second request is needed to know how things stand."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.ask("job-1/update", status="IN_PROGRESS", statusDetails={"phase": "a"})
@@ -204,7 +204,7 @@ def test_another_version_than_expected_is_a_mismatch_that_tells_the_state(gatewa
     assert gateway.cloud.job(THING, "job-1").status is JobStatus.IN_PROGRESS
 
 
-def test_a_job_that_has_ended_cannot_be_updated_and_is_not_described(gateway: Gateway) -> None:
+def test_a_job_that_has_ended_cannot_be_updated_and_is_not_described(gateway: JobGateway) -> None:
     """The refused update tells how it ended."""
     gateway.cloud.create_job(THING, ROTATE)
     gateway.ask("job-1/update", status="SUCCEEDED", statusDetails={"phase": "committed"})
@@ -220,20 +220,20 @@ def test_a_job_that_has_ended_cannot_be_updated_and_is_not_described(gateway: Ga
 
 
 @pytest.mark.parametrize("path", ["nothing/get", "nothing/update", "$next/update"])
-def test_a_job_that_is_not_there_is_not_found(gateway: Gateway, path: str) -> None:
+def test_a_job_that_is_not_there_is_not_found(gateway: JobGateway, path: str) -> None:
     """So is one of another thing, and `$next` is no name of a job to be updated."""
     gateway.cloud.create_job("gw-2", ROTATE, "nothing")
     assert gateway.refusal(path, status="FAILED") == "ResourceNotFound"
 
 
 @pytest.mark.parametrize("path", ["notify", "a/b/get", "", "job-1/delete"])
-def test_a_topic_that_means_nothing_to_jobs_is_invalid(gateway: Gateway, path: str) -> None:
+def test_a_topic_that_means_nothing_to_jobs_is_invalid(gateway: JobGateway, path: str) -> None:
     """It is rejected on a topic of its own."""
     assert gateway.refusal(path) == "InvalidTopic"
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
-def test_what_is_no_json_object_is_refused(gateway: Gateway, payload: bytes) -> None:
+def test_what_is_no_json_object_is_refused(gateway: JobGateway, payload: bytes) -> None:
     """In the words of jobs."""
     (reply,) = gateway.publish("get", payload).replies
     assert reply.topic == f"{JOBS}/get/rejected"
@@ -269,14 +269,16 @@ def test_what_is_no_json_object_is_refused(gateway: Gateway, payload: bytes) -> 
     ],
     ids=str,
 )
-def test_an_update_beyond_the_limits_is_refused_and_changes_nothing(gateway: Gateway, request_: dict[str, Any]) -> None:
+def test_an_update_beyond_the_limits_is_refused_and_changes_nothing(
+    gateway: JobGateway, request_: dict[str, Any]
+) -> None:
     """AWS's own limits: its states for devices, and what names and values in the details may be."""
     gateway.cloud.create_job(THING, ROTATE)
     assert gateway.refusal("job-1/update", **request_) == "InvalidRequest"
     assert gateway.cloud.job(THING, "job-1").version == 1
 
 
-def test_details_up_to_the_limits_are_taken(gateway: Gateway) -> None:
+def test_details_up_to_the_limits_are_taken(gateway: JobGateway) -> None:
     """128 characters of a name, 1024 of a value, counted as characters."""
     gateway.cloud.create_job(THING, ROTATE)
     details = {"aZ0:_-".ljust(128, "k"): "ü" * 1024}

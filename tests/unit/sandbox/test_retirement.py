@@ -28,7 +28,7 @@ NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 
 
 @dataclass
-class Account:
+class RetiringAccount:
     """A cloud with one gateway, its old and its new certificate, and the certificates whose connections were cut."""
 
     cuts: list[str] = field(default_factory=list)
@@ -69,12 +69,12 @@ def register(cloud: Cloud, thing: str | None, status: Status = Status.ACTIVE) ->
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> RetiringAccount:
     """Return an account with a gateway that has just rotated."""
-    return Account()
+    return RetiringAccount()
 
 
-def test_the_certificate_left_behind_becomes_inactive_and_its_connections_end(account: Account) -> None:
+def test_the_certificate_left_behind_becomes_inactive_and_its_connections_end(account: RetiringAccount) -> None:
     """The reply names it and repeats the token; the request is noted."""
     assert account.retire(account.old.certificate_id) == (
         "accepted",
@@ -87,14 +87,14 @@ def test_the_certificate_left_behind_becomes_inactive_and_its_connections_end(ac
 
 
 @pytest.mark.parametrize("status", [Status.INACTIVE, Status.REVOKED])
-def test_to_retire_again_is_accepted_again(account: Account, status: Status) -> None:
+def test_to_retire_again_is_accepted_again(account: RetiringAccount, status: Status) -> None:
     """A reply may have been lost; what was revoked stays revoked."""
     account.old.status = status
     assert account.retire(account.old.certificate_id)[0] == "accepted"
     assert account.old.status is status
 
 
-def test_a_certificate_cannot_retire_itself(account: Account) -> None:
+def test_a_certificate_cannot_retire_itself(account: RetiringAccount) -> None:
     """Else a gateway could lock itself out with one message."""
     verdict, body = account.retire(account.new.certificate_id)
     assert verdict == "rejected"
@@ -108,7 +108,7 @@ def test_a_certificate_cannot_retire_itself(account: Account) -> None:
 
 
 @pytest.mark.parametrize("whose", ["another thing's", "a claim", "unknown", "not registered yet", "its successor"])
-def test_what_is_not_the_things_is_refused_without_telling_whose_it_is(account: Account, whose: str) -> None:
+def test_what_is_not_the_things_is_refused_without_telling_whose_it_is(account: RetiringAccount, whose: str) -> None:
     """One answer for all of them, and nothing changes."""
     claim, pending = next(iter(account.cloud.registry)), register(account.cloud, None, Status.PENDING_ACTIVATION)[0]
     other, successor = register(account.cloud, "gw-2")[0], register(account.cloud, None)[0]
@@ -135,7 +135,7 @@ def test_what_is_not_the_things_is_refused_without_telling_whose_it_is(account: 
 @pytest.mark.parametrize(
     "certificate_id", [None, 7, "", "ab" * 31, "AB" * 32, "zz" * 32, "ab" * 32 + "\n", ["ab" * 32]]
 )
-def test_what_is_no_certificate_id_is_refused(account: Account, certificate_id: object) -> None:
+def test_what_is_no_certificate_id_is_refused(account: RetiringAccount, certificate_id: object) -> None:
     """With a sentence; what came is not repeated."""
     assert account.retire(certificate_id) == (
         "rejected",
@@ -149,14 +149,14 @@ def test_what_is_no_certificate_id_is_refused(account: Account, certificate_id: 
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{", b"\xff"])
-def test_what_is_no_json_object_is_refused(account: Account, payload: bytes) -> None:
+def test_what_is_no_json_object_is_refused(account: RetiringAccount, payload: bytes) -> None:
     """With 400."""
     verdict, body = account.publish(payload)
     assert (verdict, body["code"]) == ("rejected", 400)
 
 
 @pytest.mark.parametrize("status", [Status.INACTIVE, Status.REVOKED, Status.PENDING_ACTIVATION])
-def test_only_an_active_certificate_may_retire_another(account: Account, status: Status) -> None:
+def test_only_an_active_certificate_may_retire_another(account: RetiringAccount, status: Status) -> None:
     """A connection may outlive its certificate for minutes."""
     account.new.status = status
     verdict, body = account.retire(account.old.certificate_id)
@@ -165,7 +165,7 @@ def test_only_an_active_certificate_may_retire_another(account: Account, status:
     assert account.old.status is Status.ACTIVE
 
 
-def test_the_policy_keeps_other_gateways_from_the_topic(account: Account) -> None:
+def test_the_policy_keeps_other_gateways_from_the_topic(account: RetiringAccount) -> None:
     """They are refused before anything is looked at."""
     other, _ = register(account.cloud, "gw-2")
     payload = json.dumps({"certificateId": account.old.certificate_id}).encode()
@@ -173,7 +173,7 @@ def test_the_policy_keeps_other_gateways_from_the_topic(account: Account) -> Non
     assert account.old.status is Status.ACTIVE
 
 
-def test_a_careless_policy_does_not_open_the_rule(account: Account) -> None:
+def test_a_careless_policy_does_not_open_the_rule(account: RetiringAccount) -> None:
     """The rule itself looks at whose certificate asks."""
     other, _ = register(account.cloud, "gw-2")
     account.cloud.registry.documents[GATEWAY] = Policy(connect=("*",), publish=("*",), subscribe=("*",))

@@ -24,7 +24,7 @@ AT_NOON = {"timestamp": NOON}
 
 
 @dataclass
-class Gateway:
+class ShadowGateway:
     """One gateway before a cloud whose clock is set by the test, and what the cloud said by itself."""
 
     now: datetime = START
@@ -78,16 +78,16 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway() -> Gateway:
+def gateway() -> ShadowGateway:
     """Return a gateway without a shadow."""
-    return Gateway()
+    return ShadowGateway()
 
 
 # -- no shadow yet -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("payload", [b'{"clientToken": "t"}', b"{}", b""])
-def test_a_shadow_that_is_not_there_is_not_found(gateway: Gateway, payload: bytes) -> None:
+def test_a_shadow_that_is_not_there_is_not_found(gateway: ShadowGateway, payload: bytes) -> None:
     """The agent's proof lives on this answer; an empty message is AWS's own way to ask."""
     (reply,) = gateway.publish("get", payload).replies
     assert reply.topic == f"{SHADOW}/get/rejected"
@@ -97,7 +97,7 @@ def test_a_shadow_that_is_not_there_is_not_found(gateway: Gateway, payload: byte
     assert [(request.operation, request.outcome) for request in gateway.cloud.requests] == [("ask", "404")]
 
 
-def test_nothing_to_delete_is_not_found(gateway: Gateway) -> None:
+def test_nothing_to_delete_is_not_found(gateway: ShadowGateway) -> None:
     """With the name in the message."""
     verdict, body = gateway.ask("delete")
     assert (verdict, body["code"], body["message"]) == ("rejected", 404, "No shadow exists with name: 'certificate'")
@@ -107,7 +107,7 @@ def test_nothing_to_delete_is_not_found(gateway: Gateway) -> None:
 # -- update and get ----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_update_makes_the_shadow(gateway: Gateway) -> None:
+def test_the_first_update_makes_the_shadow(gateway: ShadowGateway) -> None:
     """The reply holds what was in the request, with its times; the shadow has its first version."""
     verdict, body = gateway.ask("update", state={"reported": {"health": 0}}, clientToken="t")
     assert (verdict, body) == (
@@ -127,7 +127,7 @@ def test_the_first_update_makes_the_shadow(gateway: Gateway) -> None:
     }
 
 
-def test_an_update_changes_what_it_names_and_nothing_else(gateway: Gateway) -> None:
+def test_an_update_changes_what_it_names_and_nothing_else(gateway: ShadowGateway) -> None:
     """At any depth; each value keeps the time at which it was set."""
     gateway.report(phase="a", plan={"at": 1, "code": "x"}, names=[1, 2])
     gateway.now += timedelta(seconds=5)
@@ -143,7 +143,9 @@ def test_an_update_changes_what_it_names_and_nothing_else(gateway: Gateway) -> N
 
 
 @pytest.mark.parametrize(("before", "after"), [({"a": 1}, {"b": 2}), ({"b": {"c": 3}}, 7), (7, {"b": 2})])
-def test_a_value_may_become_an_object_and_an_object_a_value(gateway: Gateway, before: object, after: object) -> None:
+def test_a_value_may_become_an_object_and_an_object_a_value(
+    gateway: ShadowGateway, before: object, after: object
+) -> None:
     """Objects are merged with objects, everything else is replaced."""
     gateway.report(x=before)
     gateway.report(x=after)
@@ -151,7 +153,7 @@ def test_a_value_may_become_an_object_and_an_object_a_value(gateway: Gateway, be
     assert gateway.state() == {"reported": {"x": merged}}
 
 
-def test_null_deletes_a_key_and_a_section(gateway: Gateway) -> None:
+def test_null_deletes_a_key_and_a_section(gateway: ShadowGateway) -> None:
     """A section in which nothing is left is gone too."""
     gateway.ask("update", state={"reported": {"a": 1, "b": {"c": 2, "d": 3}}, "desired": {"e": 4}})
     body = gateway.report(a=None, b={"c": None}, never=None)
@@ -163,7 +165,7 @@ def test_null_deletes_a_key_and_a_section(gateway: Gateway) -> None:
     assert gateway.state() == {}
 
 
-def test_a_shadow_is_shown_whole_with_what_differs(gateway: Gateway) -> None:
+def test_a_shadow_is_shown_whole_with_what_differs(gateway: ShadowGateway) -> None:
     """The delta is part of the state that is read, and not of what is kept."""
     gateway.report(renew=None, health=0)
     gateway.cloud.desire(THING, "certificate", {"renew": {"opens_at": "x"}})
@@ -181,7 +183,7 @@ def test_a_shadow_is_shown_whole_with_what_differs(gateway: Gateway) -> None:
     assert "delta" not in gateway.ask("get")[1]["state"]
 
 
-def test_shadows_are_kept_by_thing_and_name(gateway: Gateway) -> None:
+def test_shadows_are_kept_by_thing_and_name(gateway: ShadowGateway) -> None:
     """Another one of the same thing, and one of another thing, are untouched."""
     gateway.report(a=1)
     gateway.cloud.desire(THING, "other", {"b": 2})
@@ -190,7 +192,7 @@ def test_shadows_are_kept_by_thing_and_name(gateway: Gateway) -> None:
     assert gateway.cloud.shadow(THING, "unknown") is None
 
 
-def test_a_shadow_that_was_read_is_a_copy(gateway: Gateway) -> None:
+def test_a_shadow_that_was_read_is_a_copy(gateway: ShadowGateway) -> None:
     """A caller who changes it changes nothing."""
     gateway.report(a={"b": 1})
     gateway.state()["reported"]["a"]["b"] = 2
@@ -200,7 +202,7 @@ def test_a_shadow_that_was_read_is_a_copy(gateway: Gateway) -> None:
 # -- version -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_update_of_another_version_is_a_conflict(gateway: Gateway) -> None:
+def test_an_update_of_another_version_is_a_conflict(gateway: ShadowGateway) -> None:
     """The right version passes; nothing was changed by the wrong one."""
     gateway.report(a=1)
     gateway.report(a=2)
@@ -214,7 +216,7 @@ def test_an_update_of_another_version_is_a_conflict(gateway: Gateway) -> None:
     assert gateway.state() == {"reported": {"a": 3}}
 
 
-def test_a_deletion_does_not_set_the_version_back(gateway: Gateway) -> None:
+def test_a_deletion_does_not_set_the_version_back(gateway: ShadowGateway) -> None:
     """The next shadow of the name goes on from it."""
     gateway.report(a=1)
     gateway.report(a=2)
@@ -250,7 +252,7 @@ def test_a_deletion_does_not_set_the_version_back(gateway: Gateway) -> None:
     ids=str,
 )
 def test_a_request_that_is_none_is_refused_and_changes_nothing(
-    gateway: Gateway, request_: dict[str, Any], message: str
+    gateway: ShadowGateway, request_: dict[str, Any], message: str
 ) -> None:
     """With 400 and AWS's own message."""
     verdict, body = gateway.ask("update", **request_)
@@ -260,7 +262,7 @@ def test_a_request_that_is_none_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"\xff", b'{"state":' * 50_000])
-def test_an_update_that_is_no_json_object_is_refused(gateway: Gateway, payload: bytes) -> None:
+def test_an_update_that_is_no_json_object_is_refused(gateway: ShadowGateway, payload: bytes) -> None:
     """In the words of shadows."""
     (reply,) = gateway.publish("update", payload).replies
     assert reply.topic == f"{SHADOW}/update/rejected"
@@ -273,7 +275,7 @@ def nested(levels: int) -> dict[str, Any]:
     return {"a": nested(levels - 1)} if levels > 1 else {}
 
 
-def test_eight_levels_are_taken_and_no_more(gateway: Gateway) -> None:
+def test_eight_levels_are_taken_and_no_more(gateway: ShadowGateway) -> None:
     """The section itself is the first; lists count as objects do."""
     gateway.report(**nested(8))
     assert gateway.state() == {"reported": nested(8)}
@@ -283,7 +285,7 @@ def test_eight_levels_are_taken_and_no_more(gateway: Gateway) -> None:
         assert body["message"] == "JSON contains too many levels of nesting; maximum is 8"
 
 
-def test_a_shadow_holds_eight_kilobytes(gateway: Gateway) -> None:
+def test_a_shadow_holds_eight_kilobytes(gateway: ShadowGateway) -> None:
     """The whole state counts, in bytes, and not one update; what is too much is refused as it came."""
     frame = len('{"reported":{"a":""}}')
     gateway.report(a="x" * (8192 - frame))
@@ -298,7 +300,7 @@ def test_a_shadow_holds_eight_kilobytes(gateway: Gateway) -> None:
 # -- what is heard -----------------------------------------------------------------------------------------------------
 
 
-def test_a_report_that_leaves_nothing_open_is_told_as_documents_only(gateway: Gateway) -> None:
+def test_a_report_that_leaves_nothing_open_is_told_as_documents_only(gateway: ShadowGateway) -> None:
     """Before and after, once there is a before."""
     gateway.report(a=1)
     first = {"state": {"reported": {"a": 1}}, "metadata": {"reported": {"a": AT_NOON}}, "version": 1}
@@ -309,7 +311,7 @@ def test_a_report_that_leaves_nothing_open_is_told_as_documents_only(gateway: Ga
     assert (body["current"]["state"], body["current"]["version"]) == ({"reported": {"a": 2}}, 2)
 
 
-def test_what_is_desired_and_not_reported_is_told_as_delta(gateway: Gateway) -> None:
+def test_what_is_desired_and_not_reported_is_told_as_delta(gateway: ShadowGateway) -> None:
     """An application's wish comes without a token, with its time and the version."""
     gateway.report(health=0)
     gateway.since()
@@ -325,7 +327,7 @@ def test_what_is_desired_and_not_reported_is_told_as_delta(gateway: Gateway) -> 
     }
 
 
-def test_a_wish_that_stays_open_is_told_again_with_each_report(gateway: Gateway) -> None:
+def test_a_wish_that_stays_open_is_told_again_with_each_report(gateway: ShadowGateway) -> None:
     """All that differs is in it, whatever the report was about; once it is echoed there is silence."""
     gateway.cloud.desire(THING, "certificate", {"renew": {"opens_at": "x", "closes_at": "y"}})
     gateway.since()
@@ -354,7 +356,7 @@ def test_a_wish_that_stays_open_is_told_again_with_each_report(gateway: Gateway)
     ids=str,
 )
 def test_the_delta_holds_exactly_what_differs(
-    gateway: Gateway, desired: dict[str, Any], reported: dict[str, Any], delta: dict[str, Any]
+    gateway: ShadowGateway, desired: dict[str, Any], reported: dict[str, Any], delta: dict[str, Any]
 ) -> None:
     """Key by key at any depth; a list is one value, and the order of keys is none."""
     gateway.ask("update", state={"desired": desired, "reported": reported})
@@ -362,7 +364,7 @@ def test_the_delta_holds_exactly_what_differs(
     assert [body["state"] for topic, body in gateway.since() if topic == "update/delta"] == [delta] * bool(delta)
 
 
-def test_a_wish_that_no_shadow_may_hold_is_an_error(gateway: Gateway) -> None:
+def test_a_wish_that_no_shadow_may_hold_is_an_error(gateway: ShadowGateway) -> None:
     """For the owner it is a ValueError with AWS's message."""
     with pytest.raises(ValueError, match="exceeds the maximum size"):
         gateway.cloud.desire(THING, "certificate", {"a": "x" * 9000})
@@ -378,7 +380,7 @@ def test_a_wish_that_no_shadow_may_hold_is_an_error(gateway: Gateway) -> None:
 )
 @pytest.mark.parametrize(("operation", "verb"), [(Operation.SHADOW, "update"), (Operation.ASK, "get")])
 def test_a_fault_that_refuses_is_told_in_the_words_of_shadows(
-    gateway: Gateway, operation: Operation, verb: str, effect: Effect, code: int
+    gateway: ShadowGateway, operation: Operation, verb: str, effect: Effect, code: int
 ) -> None:
     """A number and a message, with the request's token; it strikes its own operation only."""
     gateway.report(a=1)
@@ -390,7 +392,7 @@ def test_a_fault_that_refuses_is_told_in_the_words_of_shadows(
     assert gateway.state() == {"reported": {"a": 1}}
 
 
-def test_a_lost_reply_belongs_to_an_update_that_took_place(gateway: Gateway) -> None:
+def test_a_lost_reply_belongs_to_an_update_that_took_place(gateway: ShadowGateway) -> None:
     """An update that never arrived changes nothing."""
     gateway.cloud.faults.add(Fault(operation=Operation.SHADOW, effect=Effect.LOSE))
     gateway.cloud.faults.add(Fault(operation=Operation.SHADOW, effect=Effect.IGNORE))

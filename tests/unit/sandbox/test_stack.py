@@ -33,7 +33,7 @@ ROTATE = "$aws/provisioning-templates/gateway-rotation/provision/json"
 
 
 @dataclass
-class Account:
+class AccountWithToken:
     """A sandbox in which 0042 has a token, and the certificates whose connections were cut."""
 
     cuts: list[str] = field(default_factory=list)
@@ -87,12 +87,12 @@ class Account:
 
 
 @pytest.fixture
-def account() -> Account:
+def account() -> AccountWithToken:
     """Return a sandbox."""
-    return Account()
+    return AccountWithToken()
 
 
-def test_the_hook_admits_a_serial_number_with_its_token(account: Account) -> None:
+def test_the_hook_admits_a_serial_number_with_its_token(account: AccountWithToken) -> None:
     """As the thing of its row, attached exclusively, with the template's policy."""
     entry = account.enrolled()
     assert (entry.status, entry.things, entry.policies, entry.exclusive) == (Status.ACTIVE, [THING], [GATEWAY], True)
@@ -111,7 +111,7 @@ def test_the_hook_admits_a_serial_number_with_its_token(account: Account) -> Non
         "0042",
     ],
 )
-def test_the_hook_refuses_all_others_alike(account: Account, parameters: object) -> None:
+def test_the_hook_refuses_all_others_alike(account: AccountWithToken, parameters: object) -> None:
     """The certificate stays what it was, for the right request to register."""
     entry = account.issue()
     answer = account.register(account.claim, entry, ENROL, parameters)
@@ -120,7 +120,7 @@ def test_the_hook_refuses_all_others_alike(account: Account, parameters: object)
     assert account.counted() == {Metric.ENROLMENTS_REFUSED: 1}
 
 
-def test_the_hook_copies_the_policy_of_an_application(account: Account) -> None:
+def test_the_hook_copies_the_policy_of_an_application(account: AccountWithToken) -> None:
     """Before the registration, which adds the template's own."""
     old = account.enrolled()
     account.cloud.stack.grant(old.certificate_id, "telemetry")
@@ -132,14 +132,14 @@ def test_the_hook_copies_the_policy_of_an_application(account: Account) -> None:
     assert not account.cloud.may(new, f"{THING}-telemetry", PolicyAction.PUBLISH, "telemetry/gw-0043/data")
 
 
-def test_the_hook_refuses_another_things_name(account: Account) -> None:
+def test_the_hook_refuses_another_things_name(account: AccountWithToken) -> None:
     """The registry says which thing it is."""
     old, entry = account.enrolled(), account.issue()
     assert account.register(old, entry, ROTATE, {"ThingName": "gw-0001"})["errorCode"] == "ACCESS_DENIED"
     assert account.register(old, entry, ROTATE, {})["thingName"] == THING
 
 
-def test_a_shadow_that_reports_the_certificate_spends_the_token(account: Account) -> None:
+def test_a_shadow_that_reports_the_certificate_spends_the_token(account: AccountWithToken) -> None:
     """Until the operator arms the serial number again, with the same token or another one."""
     entry, again = account.enrolled(), account.issue()
     report = {"state": {"reported": {"certificateId": entry.certificate_id}}}
@@ -157,7 +157,7 @@ def test_a_shadow_that_reports_the_certificate_spends_the_token(account: Account
     account.enrolled(account.cloud.stack.arm("0042"))
 
 
-def test_what_is_attached_to_another_thing_is_not_registered(account: Account) -> None:
+def test_what_is_attached_to_another_thing_is_not_registered(account: AccountWithToken) -> None:
     """AWS refuses it, whatever the hook says."""
     entry = account.issue()
     entry.things = ["gw-0001"]
@@ -165,7 +165,7 @@ def test_what_is_attached_to_another_thing_is_not_registered(account: Account) -
     assert account.register(account.claim, entry, ENROL, given)["errorCode"] == "ProvisioningFailed"
 
 
-def test_a_retirement_is_carried_out_and_swept_in_time(account: Account) -> None:
+def test_a_retirement_is_carried_out_and_swept_in_time(account: AccountWithToken) -> None:
     """Connections end at once; the certificate is kept for thirty days, and its thing keeps the other."""
     old = account.enrolled()
     new = account.rotated(old)
@@ -181,14 +181,14 @@ def test_a_retirement_is_carried_out_and_swept_in_time(account: Account) -> None
     assert account.cloud.registry[new.certificate_id].status is Status.ACTIVE
 
 
-def test_a_topic_of_no_thing_is_left_unanswered(account: Account) -> None:
+def test_a_topic_of_no_thing_is_left_unanswered(account: AccountWithToken) -> None:
     """However careless the policy is."""
     account.cloud.registry.documents[GATEWAY] = Policy(connect=("*",), publish=("*",), subscribe=("*",))
     answer = account.cloud.publish(account.enrolled(), THING, "iot-cert-agent/no thing/retire", b"{}")
     assert (answer.replies, answer.authorised) == ((), True)
 
 
-def test_an_audit_becomes_a_job_of_the_thing_until_that_has_rotated(account: Account) -> None:
+def test_an_audit_becomes_a_job_of_the_thing_until_that_has_rotated(account: AccountWithToken) -> None:
     """One job at a time, with the document of the deployed handler; a replaced certificate is left in its grace."""
     old, audit = account.enrolled(), account.cloud.stack.audit
     assert audit(account.claim.certificate_id, Check.AGE) == f"nothing is ordered: {Left.NO_GATEWAY}"
@@ -207,7 +207,7 @@ def test_an_audit_becomes_a_job_of_the_thing_until_that_has_rotated(account: Acc
 
 
 @pytest.mark.parametrize("check", [Check.AGE, Check.EXPIRING])
-def test_an_audit_orders_nothing_for_a_certificate_of_a_day(account: Account, check: Check) -> None:
+def test_an_audit_orders_nothing_for_a_certificate_of_a_day(account: AccountWithToken, check: Check) -> None:
     """Its gateway renews it, as its dates and its shadow say."""
     entry = account.enrolled()
     entry.certificate = replace(entry.certificate, not_before=NOW, not_after=NOW + timedelta(days=1))

@@ -39,12 +39,12 @@ def test_timedated_is_asked_where_the_kernel_may_not_be(tmp_path: Path, monkeypa
     monkeypatch.setattr(clock, "TIMESYNCD_MARKER", tmp_path / "synchronized")
     asked: list[float] = []
 
-    class Told:
+    class TellingClock:
         def synchronised(self, now: float) -> bool:
             asked.append(now)
             return True
 
-    monkeypatch.setattr(clock, "_timedated", Told())
+    monkeypatch.setattr(clock, "_timedated", TellingClock())
     for kernel, vouched in ((True, True), (False, False)):
         monkeypatch.setattr(clock, "_kernel_synchronised", lambda kernel=kernel: kernel)
         assert clock.SystemClock().synchronised() is vouched

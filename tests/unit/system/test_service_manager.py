@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Manager:
+class ManagerSocket:
     """The service manager's end: a real datagram socket."""
 
     def __init__(self, address: str) -> None:
@@ -30,15 +30,15 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
+def manager(tmp_path: Path) -> Iterator[ManagerSocket]:
     """Give a manager that listens at a path."""
-    listening = Manager(str(tmp_path / "notify"))
+    listening = ManagerSocket(str(tmp_path / "notify"))
     with listening.socket:
         yield listening
 
 
 @pytest.fixture
-def notifier(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notifier]:
+def notifier(manager: ManagerSocket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notifier]:
     """Give a notifier that the manager started."""
     monkeypatch.setenv("NOTIFY_SOCKET", manager.socket.getsockname())
     speaking = Notifier()
@@ -46,13 +46,13 @@ def notifier(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Noti
     speaking.close()
 
 
-def test_readiness_comes_with_the_status(manager: Manager, notifier: Notifier) -> None:
+def test_readiness_comes_with_the_status(manager: ManagerSocket, notifier: Notifier) -> None:
     """One datagram says both, so that no reader sees one without the other."""
     notifier.ready("Generation 7 is connected.")
     assert manager.heard() == ["READY=1", "STATUS=Generation 7 is connected."]
 
 
-def test_a_reload_is_announced_with_its_time(manager: Manager, notifier: Notifier) -> None:
+def test_a_reload_is_announced_with_its_time(manager: ManagerSocket, notifier: Notifier) -> None:
     """Systemd wants CLOCK_MONOTONIC in microseconds, to tell this reload from an earlier one."""
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     notifier.reloading()
@@ -64,7 +64,7 @@ def test_a_reload_is_announced_with_its_time(manager: Manager, notifier: Notifie
     assert before - 1 <= int(value) <= after + 1
 
 
-def test_the_other_words_are_systemds(manager: Manager, notifier: Notifier) -> None:
+def test_the_other_words_are_systemds(manager: ManagerSocket, notifier: Notifier) -> None:
     """Each call sends the assignments of sd_notify(3) and nothing else."""
     notifier.stopping("Going down.")
     notifier.watchdog()
@@ -74,7 +74,7 @@ def test_the_other_words_are_systemds(manager: Manager, notifier: Notifier) -> N
     assert manager.heard() == ["STATUS=Waits for the clock."]
 
 
-def test_a_status_cannot_forge_an_assignment(manager: Manager, notifier: Notifier) -> None:
+def test_a_status_cannot_forge_an_assignment(manager: ManagerSocket, notifier: Notifier) -> None:
     """A broker's reason string is one line to systemd, whatever it holds, and small enough to be taken."""
     notifier.status("refused\nMAINPID=1\0\ud800\x1b[2J" + "世" * 5000)
     assert len(said := manager.heard()) == 1
@@ -86,7 +86,7 @@ def test_a_status_cannot_forge_an_assignment(manager: Manager, notifier: Notifie
 def test_an_abstract_socket_is_spoken_to_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers may name a socket that is no file."""
     name = f"iot-cert-test-{os.getpid()}"
-    listening = Manager("\0" + name)
+    listening = ManagerSocket("\0" + name)
     with listening.socket:
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
         speaking = Notifier()
@@ -118,7 +118,7 @@ def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path, monkeypatch: pytes
     speaking.status("Said after the end.")
 
 
-def test_after_the_end_nothing_is_said(manager: Manager, notifier: Notifier) -> None:
+def test_after_the_end_nothing_is_said(manager: ManagerSocket, notifier: Notifier) -> None:
     """A daemon that has let go is silent."""
     notifier.close()
     notifier.ready("Up.")
@@ -127,7 +127,7 @@ def test_after_the_end_nothing_is_said(manager: Manager, notifier: Notifier) -> 
 
 
 def test_a_manager_that_does_not_listen_holds_nothing_up(
-    manager: Manager, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+    manager: ManagerSocket, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its queue full, a status is dropped at once and readiness is given up after a bounded time."""
     monkeypatch.setattr(service_manager, "PATIENCE", 0.01)
@@ -153,7 +153,7 @@ while b"READY=1" not in manager.recv(4096):
 
 
 def test_a_word_that_is_said_once_waits_for_room(
-    manager: Manager, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+    manager: ManagerSocket, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readiness that was lost would have the unit killed, so it is not dropped while systemd is merely busy."""
     monkeypatch.setattr(service_manager, "PATIENCE", 60.0)
@@ -260,7 +260,7 @@ def without_library(**environment: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()
 
 
-def test_without_the_library_nothing_is_said_and_that_is(manager: Manager) -> None:
+def test_without_the_library_nothing_is_said_and_that_is(manager: ManagerSocket) -> None:
     """Such as under another Python than the distribution's: the daemon runs, and says what systemd does not hear."""
     told = without_library(NOTIFY_SOCKET=manager.socket.getsockname(), WATCHDOG_USEC="1000000", LISTEN_PID="1")
     assert told[0] == "[] 0.5 False"

@@ -13,8 +13,8 @@ from support.rig import Rig
 from support.signing import Habits, Publisher
 from support.unit.attacks import Target, make
 from support.unit.download import CONTENT, ROOT
-from support.unit.install import Site
-from support.unit.publisher import Shop
+from support.unit.install import InstallSite
+from support.unit.publisher import ReadRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(name="shop")
-def _shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def _shop(tmp_path: Path) -> ReadRepository:
+    return ReadRepository(tmp_path)
 
 
 @pytest.fixture(name="opened")
-def _opened(shop: Shop) -> Shop:
+def _opened(shop: ReadRepository) -> ReadRepository:
     shop.first()
     return shop
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[InstallSite]:
     """Return a gateway."""
-    with closing(Site(tmp_path)) as made:
+    with closing(InstallSite(tmp_path)) as made:
         yield made
 
 

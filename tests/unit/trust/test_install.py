@@ -19,7 +19,7 @@ from agent.trust.install import files_at
 from agent.trust.tuf_client import BundleReader
 from support import signing
 from support.outside import START
-from support.unit.install import FILES, OTHER, SERVER, Site, code_of, configured, first
+from support.unit.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +124,7 @@ def test_a_name_twice_is_refused() -> None:
 # -- what is verified --------------------------------------------------------------------------------------------------
 
 
-def test_without_a_trusted_root_no_bundle_is_looked_at(site: Site) -> None:
+def test_without_a_trusted_root_no_bundle_is_looked_at(site: InstallSite) -> None:
     """It is said so, with what to do."""
     site.config = configured(site.path, {"inbox": f"{site.path}/inbox"})
     site.dropped()
@@ -136,7 +136,7 @@ def test_without_a_trusted_root_no_bundle_is_looked_at(site: Site) -> None:
 
 
 @pytest.mark.parametrize("odd", ["missing", "folder", "large"])
-def test_a_trusted_root_that_cannot_be_read_is_said_so(odd: str, site: Site) -> None:
+def test_a_trusted_root_that_cannot_be_read_is_said_so(odd: str, site: InstallSite) -> None:
     """It is the gateway's own file."""
     path = site.path / "root.json"
     path.unlink()
@@ -151,7 +151,7 @@ def test_a_trusted_root_that_cannot_be_read_is_said_so(odd: str, site: Site) -> 
     assert str(path) in message
 
 
-def test_what_was_learnt_of_a_bundle_is_on_disk_before_it_is_told_that_it_is_refused(site: Site) -> None:
+def test_what_was_learnt_of_a_bundle_is_on_disk_before_it_is_told_that_it_is_refused(site: InstallSite) -> None:
     """A power cut between the two must not let an older one in."""
     old = signing.archive(site.publisher.publish(OTHER.pem))
     files = site.publisher.publish(site.union)
@@ -164,7 +164,7 @@ def test_what_was_learnt_of_a_bundle_is_on_disk_before_it_is_told_that_it_is_ref
     assert tuf_state.read(site.rig.path) == known
 
 
-def test_damage_to_what_is_known_of_signers_is_not_taken_for_nothing(site: Site) -> None:
+def test_damage_to_what_is_known_of_signers_is_not_taken_for_nothing(site: InstallSite) -> None:
     """The operator who must act reads which file to remove, and what that costs; the drop stays."""
     (site.rig.path / "trust").mkdir()
     (site.rig.path / "trust" / "metadata.json").write_bytes(b'{"format":1,"files":{"timestamp.json":7}}')
@@ -175,7 +175,7 @@ def test_damage_to_what_is_known_of_signers_is_not_taken_for_nothing(site: Site)
     assert site.inbox == ["x.tar"]
 
 
-def test_what_is_remembered_can_be_read_again_however_much_it_is(site: Site) -> None:
+def test_what_is_remembered_can_be_read_again_however_much_it_is(site: InstallSite) -> None:
     """Eight delegated lists of the largest size that is accepted, full of what takes room."""
     publisher = site.publisher
     fill(publisher, 8)
@@ -229,7 +229,7 @@ def fill(publisher: Publisher, number: int) -> None:
     ],
 )
 def test_a_bundle_is_for_the_products_that_it_names(
-    mine: str | None, wanted: list[str], words: str, site: Site
+    mine: str | None, wanted: list[str], words: str, site: InstallSite
 ) -> None:
     """And for all where it names none."""
     site.configure(**({"compatible": mine} if mine else {}))
@@ -240,7 +240,7 @@ def test_a_bundle_is_for_the_products_that_it_names(
         assert site.receiver.take_drop("x.tar") is not None
 
 
-def test_names_of_products_are_told_on_one_printable_line(site: Site) -> None:
+def test_names_of_products_are_told_on_one_printable_line(site: InstallSite) -> None:
     """They come from a signer, and go to a terminal and into a log."""
     site.dropped(compatible=["\x1b[31mred\n"])
     assert code_of(lambda: site.receiver.take_drop("x.tar"))[1].isprintable()
@@ -255,7 +255,7 @@ def test_names_of_products_are_told_on_one_printable_line(site: Site) -> None:
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "it is a private key"),
     ],
 )
-def test_what_cannot_serve_as_anchors_is_refused(content: bytes, words: str, site: Site) -> None:
+def test_what_cannot_serve_as_anchors_is_refused(content: bytes, words: str, site: InstallSite) -> None:
     """With the first of the errors that a check of a store would find."""
     site.drop(signing.archive(site.publisher.publish(content)))
     code, message = code_of(lambda: site.receiver.take_drop("x.tar"))
@@ -264,7 +264,7 @@ def test_what_cannot_serve_as_anchors_is_refused(content: bytes, words: str, sit
     assert words in message
 
 
-def test_the_anchors_remember_where_they_came_from(site: Site) -> None:
+def test_the_anchors_remember_where_they_came_from(site: InstallSite) -> None:
     """In the generation, and in the reason of the change."""
     site.dropped(issued="2027-02-28T00:00:00Z")
     change = site.receiver.take_drop("x.tar")
@@ -280,7 +280,9 @@ def test_the_anchors_remember_where_they_came_from(site: Site) -> None:
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_a_drop_whose_change_a_power_cut_kept_from_being_told_is_not_tried_twice(site: Site, *, both: bool) -> None:
+def test_a_drop_whose_change_a_power_cut_kept_from_being_told_is_not_tried_twice(
+    site: InstallSite, *, both: bool
+) -> None:
     """The change went on and ended; what became of it is told, and the drop goes."""
     archive = signing.archive(site.publisher.publish(site.union if both else OTHER.pem))
     site.drop(archive)

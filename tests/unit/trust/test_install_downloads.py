@@ -16,7 +16,7 @@ from agent.operations.wiring import load_anchors
 from agent.trust.install import remote_at
 from support import signing
 from support.depot import Depot
-from support.unit.install import FILES, OTHER, SERVER, Site, code_of, configured, first
+from support.unit.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ SECRET = "X-Amz-Signature=5ec2e7"  # noqa: S105 - what must not be told
 
 
 @contextmanager
-def depot(site: Site, files: dict[str, bytes]) -> Iterator[Depot]:
+def depot(site: InstallSite, files: dict[str, bytes]) -> Iterator[Depot]:
     """Serve files over HTTPS."""
     root = site.path / "depot"
     for name, data in files.items():
@@ -45,7 +45,7 @@ def trusting_server() -> Any:
     return read_bundle(SERVER.pem)
 
 
-def test_an_archive_is_downloaded_and_its_query_is_told_nowhere(site: Site) -> None:
+def test_an_archive_is_downloaded_and_its_query_is_told_nowhere(site: InstallSite) -> None:
     """A presigned URL is asked for with its query, which stands nowhere afterwards."""
     data = signing.archive(site.publisher.publish(site.union))
     digest = hashlib.sha256(data).hexdigest()
@@ -63,14 +63,14 @@ def test_an_archive_is_downloaded_and_its_query_is_told_nowhere(site: Site) -> N
     assert SECRET not in history + site.rig.log.text + json.dumps(receipt.told.plain())
 
 
-def test_an_archive_with_another_hash_is_refused(site: Site) -> None:
+def test_an_archive_with_another_hash_is_refused(site: InstallSite) -> None:
     """Before it is even unpacked."""
     with depot(site, {"b.tar": b"garbage"}) as running:
         found = code_of(lambda: remote_at(f"{running.url}b.tar?{SECRET}", site.config, trusting_server(), "00" * 32))
     assert found == ("wrong-hash", f"{running.url}b.tar does not have the hash that was named.")
 
 
-def test_a_repository_is_read_file_by_file(site: Site) -> None:
+def test_a_repository_is_read_file_by_file(site: InstallSite) -> None:
     """Below a URL that ends with a slash; each file once."""
     files = site.publisher.publish(site.union)
     with depot(site, {f"r/{name}": data for name, data in files.items()}) as running:
@@ -83,7 +83,7 @@ def test_a_repository_is_read_file_by_file(site: Site) -> None:
     assert code_of(lambda: remote_at(f"{running.url}r/", site.config, None, "00" * 32))[0] == "malformed-document"
 
 
-def test_a_repository_with_a_query_is_asked_for_with_it_or_refused(site: Site) -> None:
+def test_a_repository_with_a_query_is_asked_for_with_it_or_refused(site: InstallSite) -> None:
     """A name that ends up within a query asks for nothing that a server has."""
     files = site.publisher.publish(site.union)
     with depot(site, {f"r/{name}": data for name, data in files.items()}) as running:
@@ -99,7 +99,7 @@ def test_a_repository_with_a_query_is_asked_for_with_it_or_refused(site: Site) -
 @pytest.mark.parametrize(
     "url", ["http://localhost/b.tar", "file:///etc/passwd", "https:///b.tar", "b.tar", "", "http://localhost/r/"]
 )
-def test_only_https_is_downloaded(url: str, site: Site) -> None:
+def test_only_https_is_downloaded(url: str, site: InstallSite) -> None:
     """Nothing else is even tried."""
     assert code_of(lambda: remote_at(url, site.config, None)) == (
         "url", "The bundle's URL is not one that begins with https:// and names a host.",
@@ -107,7 +107,7 @@ def test_only_https_is_downloaded(url: str, site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["none.tar", "roots.pem", "garbage.tar", "none/"])
-def test_what_is_wrong_with_a_download_is_told_without_its_query(path: str, site: Site) -> None:
+def test_what_is_wrong_with_a_download_is_told_without_its_query(path: str, site: InstallSite) -> None:
     """By host and path."""
     with depot(site, {"roots.pem": OTHER.pem, "garbage.tar": b"garbage"}) as running:
 
@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_download_is_told_without_its_query(path: str, site
     assert message.endswith(".")
 
 
-def test_the_anchors_in_use_vouch_for_a_server_besides_the_systems(site: Site) -> None:
+def test_the_anchors_in_use_vouch_for_a_server_besides_the_systems(site: InstallSite) -> None:
     """Without them a server of one's own is a stranger, and that may pass."""
     with depot(site, {"b.tar": signing.archive(FILES)}) as running:
         with pytest.raises(BundleError, match="its certificate is not trusted") as caught:
@@ -130,7 +130,7 @@ def test_the_anchors_in_use_vouch_for_a_server_besides_the_systems(site: Site) -
         remote_at(f"{running.url}b.tar", site.config, trusting_server())
 
 
-def test_the_way_out_is_the_one_that_the_configuration_names(site: Site) -> None:
+def test_the_way_out_is_the_one_that_the_configuration_names(site: InstallSite) -> None:
     """A proxy that is not there is not gone around."""
     with depot(site, {"b.tar": signing.archive(FILES)}) as running:
         proxied = configured(site.path, {}, "proxy: {host: localhost, port: 1}\n")
@@ -142,7 +142,7 @@ def test_the_way_out_is_the_one_that_the_configuration_names(site: Site) -> None
 
 
 @pytest.mark.parametrize("issued", [None, "2027-02-01"])
-def test_other_baked_anchors_replace_baked_ones(issued: str | None, site: Site) -> None:
+def test_other_baked_anchors_replace_baked_ones(issued: str | None, site: InstallSite) -> None:
     """An OS image ships anchors so; each copy is tried once."""
     site.bake(site.union, issued)
     change = site.receiver.take_baked()
@@ -153,7 +153,7 @@ def test_other_baked_anchors_replace_baked_ones(issued: str | None, site: Site) 
     assert site.receiver.take_baked() is None
 
 
-def test_a_baked_copy_that_did_not_hold_is_not_tried_again(site: Site) -> None:
+def test_a_baked_copy_that_did_not_hold_is_not_tried_again(site: InstallSite) -> None:
     """Until the next image brings another."""
     site.bake(OTHER.pem)
     assert site.receiver.take_baked() is not None
@@ -178,7 +178,7 @@ def test_a_baked_copy_that_did_not_hold_is_not_tried_again(site: Site) -> None:
 def test_a_signed_bundle_gives_way_to_a_newer_baked_copy_only(
     signed: str | None,
     baked: str | None,
-    site: Site,
+    site: InstallSite,
     *,
     taken: bool,
 ) -> None:
@@ -191,7 +191,7 @@ def test_a_signed_bundle_gives_way_to_a_newer_baked_copy_only(
 
 
 @pytest.mark.parametrize("odd", ["missing", "garbage", "same", "no set"])
-def test_a_baked_copy_that_is_of_no_use_is_no_trouble(odd: str, site: Site) -> None:
+def test_a_baked_copy_that_is_of_no_use_is_no_trouble(odd: str, site: InstallSite) -> None:
     """The anchors in use do not depend on it."""
     match odd:
         case "missing":

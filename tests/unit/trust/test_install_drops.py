@@ -12,12 +12,12 @@ from agent.trust import install
 from agent.trust.install import make_inbox
 from support import signing
 from support.outside import START
-from support.unit.install import OTHER, Site, code_of
+from support.unit.install import OTHER, InstallSite, code_of
 
 # -- what its pipeline is told -----------------------------------------------------------------------------------------
 
 
-def test_a_good_drop_is_told_at_each_stage(site: Site) -> None:
+def test_a_good_drop_is_told_at_each_stage(site: InstallSite) -> None:
     """Accepted, with what it changes; then installed. The drop itself is gone at once."""
     site.dropped()
     change = site.receiver.take_drop("x.tar")
@@ -38,7 +38,7 @@ def test_a_good_drop_is_told_at_each_stage(site: Site) -> None:
     assert site.conclude() == end
 
 
-def test_a_drop_whose_anchors_do_not_reach_the_endpoint_is_told_so(site: Site) -> None:
+def test_a_drop_whose_anchors_do_not_reach_the_endpoint_is_told_so(site: InstallSite) -> None:
     """The live trial refused them."""
     site.drop(signing.archive(site.publisher.publish(OTHER.pem)))
     site.receiver.take_drop("x.tar")
@@ -50,7 +50,7 @@ def test_a_drop_whose_anchors_do_not_reach_the_endpoint_is_told_so(site: Site) -
     assert [anchor["name"] for anchor in told["removed"]] == ["Sandbox endpoint root A"]
 
 
-def test_a_drop_that_a_person_gave_up_is_told_so(site: Site) -> None:
+def test_a_drop_that_a_person_gave_up_is_told_so(site: InstallSite) -> None:
     """Before it was used."""
     site.dropped()
     site.receiver.take_drop("x.tar")
@@ -59,7 +59,7 @@ def test_a_drop_that_a_person_gave_up_is_told_so(site: Site) -> None:
     assert site.conclude()["outcome"] == "given-up"
 
 
-def test_a_drop_whose_anchors_fail_in_probation_is_told_so(site: Site) -> None:
+def test_a_drop_whose_anchors_fail_in_probation_is_told_so(site: InstallSite) -> None:
     """The anchors before are in use again."""
     site.dropped()
     site.receiver.take_drop("x.tar")
@@ -73,7 +73,7 @@ def test_a_drop_whose_anchors_fail_in_probation_is_told_so(site: Site) -> None:
     assert (before, site.conclude()["outcome"]) in {("in-progress", "installed"), ("rolled-back", "rolled-back")}
 
 
-def test_a_drop_of_what_is_in_use_is_told_so(site: Site) -> None:
+def test_a_drop_of_what_is_in_use_is_told_so(site: InstallSite) -> None:
     """No change comes of it."""
     site.drop(signing.archive(site.publisher.publish(site.rig.root.pem)))
     assert site.receiver.take_drop("x.tar") is None
@@ -83,7 +83,7 @@ def test_a_drop_of_what_is_in_use_is_told_so(site: Site) -> None:
     assert site.rig.at_rest
 
 
-def test_a_drop_that_waits_for_the_clock_stays(site: Site) -> None:
+def test_a_drop_that_waits_for_the_clock_stays(site: InstallSite) -> None:
     """It is judged again when the clock is set."""
     site.dropped()
     site.rig.clock.time = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,7 +98,7 @@ def test_a_drop_that_waits_for_the_clock_stays(site: Site) -> None:
 
 
 @pytest.mark.parametrize("busy", ["change", "nothing enrolled"])
-def test_a_drop_that_comes_at_a_bad_time_stays(busy: str, site: Site) -> None:
+def test_a_drop_that_comes_at_a_bad_time_stays(busy: str, site: InstallSite) -> None:
     """What is in flight comes first, and without a set there is nothing to give anchors to."""
     if busy == "change":
         site.rig.to_probation()
@@ -113,7 +113,7 @@ def test_a_drop_that_comes_at_a_bad_time_stays(busy: str, site: Site) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", OTHER.pem])
-def test_a_drop_that_is_refused_is_removed(content: bytes, site: Site) -> None:
+def test_a_drop_that_is_refused_is_removed(content: bytes, site: InstallSite) -> None:
     """What is told stays."""
     site.drop(content)
     with pytest.raises(BundleError) as caught:
@@ -123,13 +123,13 @@ def test_a_drop_that_is_refused_is_removed(content: bytes, site: Site) -> None:
     assert site.inbox == ["x.tar.outcome.json"]
 
 
-def test_a_drop_that_was_taken_away_again_is_nothing(site: Site) -> None:
+def test_a_drop_that_was_taken_away_again_is_nothing(site: InstallSite) -> None:
     """Nothing is told of it."""
     assert site.receiver.take_drop("x.tar") is None
     assert site.inbox == []
 
 
-def test_a_folder_in_the_inbox_is_left_alone(site: Site) -> None:
+def test_a_folder_in_the_inbox_is_left_alone(site: InstallSite) -> None:
     """It is told that it is no bundle."""
     (site.config.inbox / "x.tar").mkdir()
     assert code_of(lambda: site.receiver.take_drop("x.tar"))[0] == "not-a-file"
@@ -137,7 +137,7 @@ def test_a_folder_in_the_inbox_is_left_alone(site: Site) -> None:
     assert (site.config.inbox / "x.tar").is_dir()
 
 
-def test_only_the_drop_that_became_a_change_is_concluded(site: Site) -> None:
+def test_only_the_drop_that_became_a_change_is_concluded(site: InstallSite) -> None:
     """Another one under the same name since then has a story of its own; so has one that another program tells of."""
     site.dropped()
     site.receiver.take_drop("x.tar")
@@ -151,7 +151,7 @@ def test_only_the_drop_that_became_a_change_is_concluded(site: Site) -> None:
     assert (site.config.inbox / "x.tar.outcome.json").read_bytes() == b"[]"
 
 
-def test_outcomes_of_others_keep_no_end_from_being_told(site: Site) -> None:
+def test_outcomes_of_others_keep_no_end_from_being_told(site: InstallSite) -> None:
     """However many there are of a pipeline that never clears up."""
     site.dropped()
     site.receiver.take_drop("x.tar")
@@ -162,7 +162,7 @@ def test_outcomes_of_others_keep_no_end_from_being_told(site: Site) -> None:
     assert site.conclude()["outcome"] == "installed"
 
 
-def test_what_the_pipeline_took_away_is_not_told_again(site: Site) -> None:
+def test_what_the_pipeline_took_away_is_not_told_again(site: InstallSite) -> None:
     """And an inbox that is gone is no trouble of the change's."""
     site.dropped()
     site.receiver.take_drop("x.tar")
@@ -174,7 +174,7 @@ def test_what_the_pipeline_took_away_is_not_told_again(site: Site) -> None:
     install.conclude(site.config, site.rig.store.history())
 
 
-def test_a_change_that_cannot_be_written_leaves_the_drop(site: Site) -> None:
+def test_a_change_that_cannot_be_written_leaves_the_drop(site: InstallSite) -> None:
     """It is tried again when the disk is well."""
     site.dropped()
     site.rig.disk.fail("prepare")
@@ -187,7 +187,7 @@ def test_a_change_that_cannot_be_written_leaves_the_drop(site: Site) -> None:
 # -- the inbox itself --------------------------------------------------------------------------------------------------
 
 
-def test_an_inbox_in_the_state_directory_is_made_where_bundles_are_accepted(site: Site) -> None:
+def test_an_inbox_in_the_state_directory_is_made_where_bundles_are_accepted(site: InstallSite) -> None:
     """One elsewhere is its owner's, and a gateway that takes no bundles has none."""
     own = replace(site.config, trust=replace(site.config.trust, inbox=None))
     for config in (site.config, replace(own, trust=replace(own.trust, root=None))):

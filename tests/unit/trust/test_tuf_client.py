@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 
-from support.tuf_gateway import DAY, FEW_HINT, NOW, SURE, Gateway, published, seen, told
+from support.tuf_gateway import DAY, FEW_HINT, NOW, SURE, BundleGateway, published, seen, told
 
 OLD_HINT = "Ship the newest one; this gateway never goes back."
 PARTS_HINT = "Ship all files of one publication."
@@ -46,7 +46,7 @@ def test_what_the_publisher_says_about_it_is_handed_on() -> None:
     publisher = Publisher(NOW)
     custom = {"issued": "2027-02-28T02:00:00+02:00", "compatible": ["gw-2", "gw-1"], "more": [1]}
     files = publisher.publish(b"x", custom=custom)
-    bundle = Gateway(publisher.first_root).read(files)
+    bundle = BundleGateway(publisher.first_root).read(files)
     assert bundle.issued_at == datetime(2027, 2, 28, tzinfo=UTC)
     assert bundle.compatible == ("gw-2", "gw-1")
 
@@ -57,7 +57,7 @@ def test_two_of_three_signatures_are_enough() -> None:
     for role in signing.ROLES:
         del publisher.signers[role][1]
     publisher.write("root")
-    gateway = Gateway(publisher.first_root)
+    gateway = BundleGateway(publisher.first_root)
     assert gateway.read(publisher.publish(b"x")).version == 1
 
 
@@ -67,7 +67,7 @@ def test_the_same_publication_is_accepted_again() -> None:
     before = gateway.memory
     assert gateway.read(publisher.files).version == 2
     assert gateway.memory == before
-    assert Gateway(publisher.first_root).read(publisher.files).version == 2
+    assert BundleGateway(publisher.first_root).read(publisher.files).version == 2
 
 
 @pytest.mark.parametrize("rotations", [1, 5, 64])
@@ -102,9 +102,9 @@ def test_a_newer_root_of_an_os_image_joins_what_is_remembered() -> None:
     publisher, gateway, kept = seen()
     publisher.rotate("root")
     files = publisher.publish(b"x")
-    newer = Gateway(publisher.files["metadata/2.root.json"], memory=gateway.memory)
+    newer = BundleGateway(publisher.files["metadata/2.root.json"], memory=gateway.memory)
     assert newer.read(files).version == 2
-    older = Gateway(publisher.first_root, memory=newer.memory)
+    older = BundleGateway(publisher.first_root, memory=newer.memory)
     assert older.read(publisher.publish(b"y")).version == 3
     assert older.refuses(kept[0]).code == "rollback"
 

@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from agent.errors import BundleError, RefusedError
 from agent.trust import tuf_publisher
-from support.unit.publisher import KEYS, LIVE, NOW, ROOT, SECOND_ROOT, TARGET, Shop, versions
+from support.unit.publisher import KEYS, LIVE, NOW, ROOT, SECOND_ROOT, TARGET, ReadRepository, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 # -- the first publication ---------------------------------------------------------------------------------------------
 
 
-def test_the_first_publication_is_accepted(shop: Shop) -> None:
+def test_the_first_publication_is_accepted(shop: ReadRepository) -> None:
     """It is version 1 of everything, and holds what a gateway needs and nothing else."""
     done = shop.first(b"anchors")
     assert done.versions == versions(1, 1, 1, 1)
@@ -37,7 +37,7 @@ def test_the_first_publication_is_accepted(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("role", tuf_publisher.ROLES)
-def test_the_first_publication_needs_a_key_for_each_role(shop: Shop, role: str) -> None:
+def test_the_first_publication_needs_a_key_for_each_role(shop: ReadRepository, role: str) -> None:
     """The roles without one are named, and nothing is written."""
     with pytest.raises(RefusedError, match=f"there is none for {role}\\.") as caught:
         shop.publish(b"x", signers={name: signers for name, signers in KEYS.items() if name != role})
@@ -45,7 +45,7 @@ def test_the_first_publication_needs_a_key_for_each_role(shop: Shop, role: str) 
     assert not shop.repository.exists()
 
 
-def test_a_first_publication_without_anchors_is_refused(shop: Shop) -> None:
+def test_a_first_publication_without_anchors_is_refused(shop: ReadRepository) -> None:
     """There is nothing to sign."""
     with pytest.raises(RefusedError, match="nothing to publish") as caught:
         shop.publish(signers=KEYS)
@@ -53,7 +53,7 @@ def test_a_first_publication_without_anchors_is_refused(shop: Shop) -> None:
     assert not shop.repository.exists()
 
 
-def test_a_threshold_beyond_the_keys_is_refused(shop: Shop) -> None:
+def test_a_threshold_beyond_the_keys_is_refused(shop: ReadRepository) -> None:
     """The same key named twice counts once."""
     with pytest.raises(RefusedError, match="root is to need 2 signatures and has 1 key"):
         shop.publish(b"x", signers={**KEYS, "root": [ROOT, ROOT]}, thresholds={"root": 2})
@@ -61,7 +61,7 @@ def test_a_threshold_beyond_the_keys_is_refused(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("kind", [CryptoSigner.generate_ecdsa, CryptoSigner.generate_rsa])
-def test_other_kinds_of_keys_are_accepted(shop: Shop, kind: Any) -> None:
+def test_other_kinds_of_keys_are_accepted(shop: ReadRepository, kind: Any) -> None:
     """For all roles."""
     signer = kind()
     keys = {role: [signer] for role in tuf_publisher.ROLES}
@@ -74,7 +74,7 @@ def test_other_kinds_of_keys_are_accepted(shop: Shop, kind: Any) -> None:
 
 def test_the_same_input_makes_the_same_bytes(tmp_path: Path) -> None:
     """In two directories, over several publications."""
-    shops = [Shop(tmp_path / name) for name in "ab"]
+    shops = [ReadRepository(tmp_path / name) for name in "ab"]
     for shop in shops:
         shop.first(compatible=("gw-1", "gw-2"), notes={"withoutAmazon": "a test"})
         shop.now += DAY
@@ -84,12 +84,12 @@ def test_the_same_input_makes_the_same_bytes(tmp_path: Path) -> None:
     assert shops[0].files == shops[1].files
 
 
-def test_files_may_be_read_by_a_web_server(opened: Shop) -> None:
+def test_files_may_be_read_by_a_web_server(opened: ReadRepository) -> None:
     """They are public, whatever the umask of who publishes."""
     assert {path.stat().st_mode & 0o777 for path in opened.repository.rglob("*") if path.is_file()} == {0o644}
 
 
-def test_directories_may_be_read_by_a_web_server(shop: Shop) -> None:
+def test_directories_may_be_read_by_a_web_server(shop: ReadRepository) -> None:
     """As the files in them."""
     before = os.umask(0o077)
     try:
@@ -104,7 +104,7 @@ def test_directories_may_be_read_by_a_web_server(shop: Shop) -> None:
 # -- what follows ------------------------------------------------------------------------------------------------------
 
 
-def test_new_anchors_are_the_next_version(opened: Shop) -> None:
+def test_new_anchors_are_the_next_version(opened: ReadRepository) -> None:
     """Both readers go along, and the old bundle stays where it was."""
     assert opened.accepted() == b"first"
     opened.now += DAY
@@ -115,7 +115,7 @@ def test_new_anchors_are_the_next_version(opened: Shop) -> None:
     assert not [name for name in done.files if name.startswith("metadata/1.") and "root" not in name]
 
 
-def test_signing_again_touches_the_timestamp_alone(opened: Shop) -> None:
+def test_signing_again_touches_the_timestamp_alone(opened: ReadRepository) -> None:
     """Its end moves on."""
     opened.accepted()
     opened.now += DAY
@@ -124,14 +124,14 @@ def test_signing_again_touches_the_timestamp_alone(opened: Shop) -> None:
     assert opened.accepted() == b"first"
 
 
-def test_the_same_anchors_again_were_issued_when_they_were(opened: Shop) -> None:
+def test_the_same_anchors_again_were_issued_when_they_were(opened: ReadRepository) -> None:
     """So that nothing but the timestamp changes, and no gateway takes them for newer."""
     opened.now += 30 * DAY
     assert opened.publish(b"first").versions == versions(1, 1, 1, 2)
     assert opened.gateway(opened.files).issued_at == NOW
 
 
-def test_the_same_anchors_for_other_products_keep_their_day(opened: Shop) -> None:
+def test_the_same_anchors_for_other_products_keep_their_day(opened: ReadRepository) -> None:
     """What is said about them is new, and they are not."""
     opened.now += DAY
     assert opened.publish(b"first", compatible=("gw-2",)).versions == versions(1, 2, 2, 2)
@@ -143,7 +143,9 @@ def test_the_same_anchors_for_other_products_keep_their_day(opened: Shop) -> Non
     ("role", "expected"),
     [("root", (2, 1, 1, 2)), ("targets", (1, 2, 2, 2)), ("snapshot", (1, 1, 2, 2)), ("timestamp", (1, 1, 1, 2))],
 )
-def test_a_role_is_renewed_when_asked_for(opened: Shop, role: str, expected: tuple[int, int, int, int]) -> None:
+def test_a_role_is_renewed_when_asked_for(
+    opened: ReadRepository, role: str, expected: tuple[int, int, int, int]
+) -> None:
     """With whatever lists it, and nothing else."""
     opened.accepted()
     opened.now += DAY
@@ -155,7 +157,7 @@ def test_a_role_is_renewed_when_asked_for(opened: Shop, role: str, expected: tup
     assert opened.signed(name).expires == opened.now + tuf_publisher.EXPIRES[role]
 
 
-def test_renewing_the_root_needs_its_key(opened: Shop) -> None:
+def test_renewing_the_root_needs_its_key(opened: ReadRepository) -> None:
     """Nothing is written without it."""
     before = opened.files
     with pytest.raises(RefusedError, match="The role root needs 1 signature and got 0; nothing was published"):
@@ -163,7 +165,7 @@ def test_renewing_the_root_needs_its_key(opened: Shop) -> None:
     assert opened.files == before
 
 
-def test_each_publication_has_versions_of_its_own(opened: Shop) -> None:
+def test_each_publication_has_versions_of_its_own(opened: ReadRepository) -> None:
     """Versions only grow, whatever is done in whatever order."""
     steps: list[dict[str, Any]] = [
         {"anchors": b"a"}, {}, {"anchors": b"a"}, {"renew": frozenset({"snapshot"})}, {"anchors": b"first"},
@@ -178,7 +180,7 @@ def test_each_publication_has_versions_of_its_own(opened: Shop) -> None:
         assert opened.accepted() == (b"first" if step in steps[4:] else b"a")
 
 
-def test_another_name_with_a_folder_is_accepted(shop: Shop) -> None:
+def test_another_name_with_a_folder_is_accepted(shop: ReadRepository) -> None:
     """The hash stands before the last part of the name."""
     shop.first(target="factory/line-2/anchors.pem")
     assert shop.accepted("factory/line-2/anchors.pem") == b"first"
@@ -187,7 +189,7 @@ def test_another_name_with_a_folder_is_accepted(shop: Shop) -> None:
     assert shop.accepted("factory/line-2/anchors.pem") == b"first"
 
 
-def test_what_is_said_about_a_bundle_is_signed(shop: Shop) -> None:
+def test_what_is_said_about_a_bundle_is_signed(shop: ReadRepository) -> None:
     """Products, day and notes."""
     shop.first(compatible=("gw-1", "gw-2"), notes={"withoutAmazon": "ours alone"})
     assert shop.gateway(shop.files).compatible == ("gw-1", "gw-2")
@@ -202,7 +204,7 @@ def test_what_is_said_about_a_bundle_is_signed(shop: Shop) -> None:
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
-def test_expired_roles_are_signed_again(opened: Shop) -> None:
+def test_expired_roles_are_signed_again(opened: ReadRepository) -> None:
     """Signing again is all that is needed after a long time."""
     opened.accepted()
     opened.now += 400 * DAY
@@ -210,7 +212,7 @@ def test_expired_roles_are_signed_again(opened: Shop) -> None:
     assert opened.accepted() == b"first"
 
 
-def test_signing_again_in_time_keeps_a_bundle_valid(opened: Shop) -> None:
+def test_signing_again_in_time_keeps_a_bundle_valid(opened: ReadRepository) -> None:
     """A publisher who signs again before the timestamp ends has no gateway that refuses the bundle as out of date."""
     for _ in range(10):
         opened.publish()
@@ -218,7 +220,7 @@ def test_signing_again_in_time_keeps_a_bundle_valid(opened: Shop) -> None:
         assert opened.accepted() == b"first"
 
 
-def test_an_expired_root_is_not_published_under(opened: Shop) -> None:
+def test_an_expired_root_is_not_published_under(opened: ReadRepository) -> None:
     """No gateway would accept it: it is signed again where its key is there, else refused."""
     opened.now += 3700 * DAY
     before = opened.files
@@ -229,7 +231,7 @@ def test_an_expired_root_is_not_published_under(opened: Shop) -> None:
     assert opened.accepted() == b"first"
 
 
-def test_signatures_last_as_long_as_was_said(shop: Shop) -> None:
+def test_signatures_last_as_long_as_was_said(shop: ReadRepository) -> None:
     """Each role's, and the usual time for the others."""
     shop.first(expires={"timestamp": 7 * DAY, "targets": 30 * DAY})
     assert shop.signed("timestamp").expires == NOW + 7 * DAY
@@ -241,7 +243,7 @@ def test_signatures_last_as_long_as_was_said(shop: Shop) -> None:
     assert caught.value.code == "expired"
 
 
-def test_a_time_beyond_the_calendar_is_refused(opened: Shop) -> None:
+def test_a_time_beyond_the_calendar_is_refused(opened: ReadRepository) -> None:
     """With a sentence."""
     with pytest.raises(RefusedError):
         opened.publish(now=datetime(9999, 12, 31, tzinfo=UTC))

@@ -19,7 +19,7 @@ from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer
 from agent.errors import ConfigError, RefusedError
 from agent.trust import tuf_publisher
 from agent.trust.tuf_publisher import signer_of
-from support.unit.publisher import KEYS, LIVE, LIVE_KEYS, ONLINE, ROOT, SECOND_ROOT, Shop, key, versions
+from support.unit.publisher import KEYS, LIVE, LIVE_KEYS, ONLINE, ROOT, SECOND_ROOT, ReadRepository, key, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
-def test_online_keys_are_replaced(opened: Shop) -> None:
+def test_online_keys_are_replaced(opened: ReadRepository) -> None:
     """All that they sign is signed anew; the old ones are of no use any more."""
     opened.accepted()
     fresh = key(9)
@@ -41,7 +41,7 @@ def test_online_keys_are_replaced(opened: Shop) -> None:
         opened.publish()
 
 
-def test_one_online_key_is_replaced(opened: Shop) -> None:
+def test_one_online_key_is_replaced(opened: ReadRepository) -> None:
     """The roles that keep theirs are not signed again without need."""
     opened.accepted()
     done = opened.publish(signers={"timestamp": [key(9)]}, old_root_signers=[ROOT], replace_keys=True)
@@ -49,7 +49,7 @@ def test_one_online_key_is_replaced(opened: Shop) -> None:
     assert opened.accepted() == b"first"
 
 
-def test_the_roots_keys_are_replaced_with_the_old_one(opened: Shop) -> None:
+def test_the_roots_keys_are_replaced_with_the_old_one(opened: ReadRepository) -> None:
     """Both sign, so a gateway of any age follows."""
     opened.accepted()
     signers = {**LIVE_KEYS, "root": [SECOND_ROOT]}
@@ -60,7 +60,7 @@ def test_the_roots_keys_are_replaced_with_the_old_one(opened: Shop) -> None:
     assert opened.signed("2.root").roles["root"].keyids == [SECOND_ROOT.public_key.keyid]
 
 
-def test_the_roots_keys_are_not_replaced_without_the_old_one(opened: Shop) -> None:
+def test_the_roots_keys_are_not_replaced_without_the_old_one(opened: ReadRepository) -> None:
     """No gateway would follow, so nothing is written."""
     before = opened.files
     with pytest.raises(RefusedError, match="The role root needs 1 signature and got 0; nothing was published"):
@@ -68,7 +68,7 @@ def test_the_roots_keys_are_not_replaced_without_the_old_one(opened: Shop) -> No
     assert opened.files == before
 
 
-def test_archives_hold_all_roots(opened: Shop) -> None:
+def test_archives_hold_all_roots(opened: ReadRepository) -> None:
     """A gateway that slept through every change follows from its first."""
     old = ROOT
     for number in range(20, 25):
@@ -83,7 +83,7 @@ def test_archives_hold_all_roots(opened: Shop) -> None:
 BOTH: dict[str, list[Signer]] = {**LIVE_KEYS, "root": [ROOT, SECOND_ROOT]}
 
 
-def test_two_signatures_are_needed_where_it_was_said(shop: Shop) -> None:
+def test_two_signatures_are_needed_where_it_was_said(shop: ReadRepository) -> None:
     """Both keys sign the root, and one alone is not enough for the next."""
     shop.first(signers=BOTH, thresholds={"root": 2})
     assert shop.accepted() == b"first"
@@ -96,7 +96,7 @@ def test_two_signatures_are_needed_where_it_was_said(shop: Shop) -> None:
     assert shop.accepted() == b"first"
 
 
-def test_replacing_keys_does_not_lower_a_threshold(shop: Shop) -> None:
+def test_replacing_keys_does_not_lower_a_threshold(shop: ReadRepository) -> None:
     """A role needs as many signatures as before unless something else is said."""
     shop.first(signers=BOTH, thresholds={"root": 2})
     third = key(9)
@@ -105,7 +105,7 @@ def test_replacing_keys_does_not_lower_a_threshold(shop: Shop) -> None:
     assert shop.accepted() == b"first"
 
 
-def test_a_threshold_for_a_role_whose_keys_stay_is_not_passed_over(shop: Shop) -> None:
+def test_a_threshold_for_a_role_whose_keys_stay_is_not_passed_over(shop: ReadRepository) -> None:
     """A publisher who asks for two signatures gets them or is told."""
     shop.first(signers=BOTH)
     with pytest.raises(RefusedError):
@@ -142,7 +142,7 @@ class Unwilling(Signer):
         raise ValueError(f"{SECRET}: {payload!r}")
 
 
-class Elsewhere(Unwilling):
+class TokenSigner(Unwilling):
     """A signer whose key is not in a file."""
 
     def sign(self, payload: bytes) -> Any:
@@ -153,7 +153,7 @@ class Elsewhere(Unwilling):
 @pytest.fixture(name="schemes")
 def _schemes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SIGNER_FOR_URI_SCHEME, "unwilling", Unwilling)
-    monkeypatch.setitem(SIGNER_FOR_URI_SCHEME, "elsewhere", Elsewhere)
+    monkeypatch.setitem(SIGNER_FOR_URI_SCHEME, "elsewhere", TokenSigner)
 
 
 def public_pem(signer: CryptoSigner) -> bytes:
@@ -169,7 +169,7 @@ def _seed(signer: CryptoSigner) -> bytes:
     raise AssertionError(signer)
 
 
-def test_a_signer_that_fails_says_nothing_of_its_key(opened: Shop) -> None:
+def test_a_signer_that_fails_says_nothing_of_its_key(opened: ReadRepository) -> None:
     """Its own words may hold anything; nothing is published."""
     before = opened.files
     with pytest.raises(RefusedError, match=r"could not sign \(\w+\); nothing was published\.") as caught:
@@ -179,7 +179,7 @@ def test_a_signer_that_fails_says_nothing_of_its_key(opened: Shop) -> None:
 
 
 @pytest.mark.usefixtures("schemes")
-def test_any_scheme_of_the_library_signs_with_its_public_key(shop: Shop) -> None:
+def test_any_scheme_of_the_library_signs_with_its_public_key(shop: ReadRepository) -> None:
     """A key service or a security module."""
     signer = signer_of("elsewhere:slot/1", public_pem(LIVE))
     assert signer.public_key.keyid == LIVE.public_key.keyid
@@ -254,14 +254,14 @@ def test_a_public_part_that_is_not_the_keys_own_is_refused(tmp_path: Path) -> No
         signer_of(f"file2:{tmp_path}/key.pem", public_pem(LIVE))
 
 
-def test_no_private_key_is_written(opened: Shop) -> None:
+def test_no_private_key_is_written(opened: ReadRepository) -> None:
     """Only public ones stand in the root."""
     written = b"".join(opened.files.values())
     assert b"PRIVATE" not in written
     assert not [seed for seed in (1, 3) if (bytes([seed]) * 32).hex().encode() in written]
 
 
-def test_what_a_gateway_would_not_take_in_is_not_published(shop: Shop) -> None:
+def test_what_a_gateway_would_not_take_in_is_not_published(shop: ReadRepository) -> None:
     """A list of products that is none, for one."""
     with pytest.raises(RefusedError):
         shop.first(compatible=("gateway 2",))

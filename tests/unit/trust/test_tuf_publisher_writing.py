@@ -11,7 +11,7 @@ import pytest
 from agent.errors import RefusedError, StoreError
 from agent.store import durable
 from agent.trust.tuf_publisher import Publication, publish
-from support.unit.publisher import KEYS, LIVE_KEYS, NOW, ONLINE, ROOT, TARGET, Shop, key, versions
+from support.unit.publisher import KEYS, LIVE_KEYS, NOW, ONLINE, ROOT, TARGET, ReadRepository, key, versions
 
 # -- writing -----------------------------------------------------------------------------------------------------------
 
@@ -35,7 +35,7 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, number: int, stop: BaseException
     return written
 
 
-def test_the_timestamp_is_written_last(opened: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timestamp_is_written_last(opened: ReadRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the bundle before all metadata."""
     written = stopped_at(monkeypatch, 99, _Stop())
     opened.publish(b"second", signers=KEYS, renew=frozenset({"root"}))
@@ -47,7 +47,7 @@ def test_the_timestamp_is_written_last(opened: Shop, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("stop", [_Stop(), StoreError("Cannot write there: No space left on device.")])
 @pytest.mark.parametrize("number", range(4))
 def test_what_was_there_is_accepted_whenever_publishing_ends(
-    opened: Shop, monkeypatch: pytest.MonkeyPatch, number: int, stop: BaseException
+    opened: ReadRepository, monkeypatch: pytest.MonkeyPatch, number: int, stop: BaseException
 ) -> None:
     """And the next attempt does all of it."""
     opened.accepted()
@@ -63,7 +63,7 @@ def test_what_was_there_is_accepted_whenever_publishing_ends(
 
 @pytest.mark.parametrize("number", range(3))
 def test_replacing_online_keys_that_ends_early_shuts_no_gateway_out(
-    opened: Shop, monkeypatch: pytest.MonkeyPatch, number: int
+    opened: ReadRepository, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """A root that withdraws the key of the timestamp in force comes right before the new timestamp."""
     opened.accepted()
@@ -77,7 +77,9 @@ def test_replacing_online_keys_that_ends_early_shuts_no_gateway_out(
     assert opened.accepted() == b"first"
 
 
-def test_a_first_publication_that_ended_early_is_done_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_publication_that_ended_early_is_done_again(
+    shop: ReadRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The root that was written is kept."""
     with monkeypatch.context() as patched:
         stopped_at(patched, 3, _Stop())
@@ -88,7 +90,7 @@ def test_a_first_publication_that_ended_early_is_done_again(shop: Shop, monkeypa
     assert shop.accepted() == b"x"
 
 
-def test_litter_of_an_interrupted_write_is_passed_over(opened: Shop) -> None:
+def test_litter_of_an_interrupted_write_is_passed_over(opened: ReadRepository) -> None:
     """A hidden name is no version."""
     litter = opened.repository / "metadata" / ".new-9.root.json"
     litter.write_bytes(b"{")
@@ -103,7 +105,7 @@ def test_litter_of_an_interrupted_write_is_passed_over(opened: Shop) -> None:
 METADATA = ("1.root", "1.targets", "1.snapshot", "timestamp")
 
 
-def refused(shop: Shop, anchors: bytes | None = None) -> None:
+def refused(shop: ReadRepository, anchors: bytes | None = None) -> None:
     """See a publication refused with a sentence, and nothing changed by it."""
     before = shop.files
     with pytest.raises(RefusedError) as caught:
@@ -115,7 +117,7 @@ def refused(shop: Shop, anchors: bytes | None = None) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"signatures": [], "signed": {}}', b"\xff\xfe"])
 @pytest.mark.parametrize("name", METADATA)
-def test_metadata_that_cannot_be_read_is_refused(opened: Shop, name: str, content: bytes) -> None:
+def test_metadata_that_cannot_be_read_is_refused(opened: ReadRepository, name: str, content: bytes) -> None:
     """With a sentence that names the repository."""
     (opened.repository / "metadata" / f"{name}.json").write_bytes(content)
     refused(opened)
@@ -124,7 +126,7 @@ def test_metadata_that_cannot_be_read_is_refused(opened: Shop, name: str, conten
 
 @pytest.mark.parametrize("name", METADATA)
 @pytest.mark.parametrize("other", METADATA)
-def test_metadata_in_the_wrong_place_is_refused(opened: Shop, name: str, other: str) -> None:
+def test_metadata_in_the_wrong_place_is_refused(opened: ReadRepository, name: str, other: str) -> None:
     """Such as a root where the timestamp belongs."""
     if name != other:
         place = opened.repository / "metadata"
@@ -133,14 +135,14 @@ def test_metadata_in_the_wrong_place_is_refused(opened: Shop, name: str, other: 
 
 
 @pytest.mark.parametrize("name", ["1.targets", "1.snapshot"])
-def test_missing_metadata_is_refused(opened: Shop, name: str) -> None:
+def test_missing_metadata_is_refused(opened: ReadRepository, name: str) -> None:
     """A version that was published cannot be known without it."""
     (opened.repository / "metadata" / f"{name}.json").unlink()
     refused(opened)
     refused(opened, b"second")
 
 
-def forged(shop: Shop, name: str, change: dict[str, Any]) -> None:
+def forged(shop: ReadRepository, name: str, change: dict[str, Any]) -> None:
     """Change what metadata says, after it was signed."""
     path = shop.repository / "metadata" / f"{name}.json"
     plain = json.loads(path.read_bytes())
@@ -148,7 +150,7 @@ def forged(shop: Shop, name: str, change: dict[str, Any]) -> None:
     path.write_text(json.dumps(plain))
 
 
-def test_what_an_attacker_wrote_into_the_repository_is_never_signed(opened: Shop) -> None:
+def test_what_an_attacker_wrote_into_the_repository_is_never_signed(opened: ReadRepository) -> None:
     """An attacker who may write there, and has no key, gets no bundle signed by the one who signs again."""
     evil = b"an attacker's anchors"
     digest = hashlib.sha256(evil).hexdigest()
@@ -158,27 +160,27 @@ def test_what_an_attacker_wrote_into_the_repository_is_never_signed(opened: Shop
 
 
 @pytest.mark.parametrize("name", ["1.root", "1.snapshot", "timestamp"])
-def test_metadata_that_was_changed_is_refused(opened: Shop, name: str) -> None:
+def test_metadata_that_was_changed_is_refused(opened: ReadRepository, name: str) -> None:
     """Its signature does not hold any more, under any root."""
     forged(opened, name, {"expires": "2099-01-01T00:00:00Z"})
     refused(opened)
 
 
-def test_a_bundle_that_lies_there_damaged_is_not_signed_again(opened: Shop) -> None:
+def test_a_bundle_that_lies_there_damaged_is_not_signed_again(opened: ReadRepository) -> None:
     """No gateway would accept the archive."""
     (path,) = (opened.repository / "targets").iterdir()
     path.write_bytes(b"f1rst")
     refused(opened)
 
 
-def test_a_bundle_that_is_missing_is_not_signed_again(opened: Shop) -> None:
+def test_a_bundle_that_is_missing_is_not_signed_again(opened: ReadRepository) -> None:
     """An archive without it would be of no use."""
     (path,) = (opened.repository / "targets").iterdir()
     path.unlink()
     refused(opened)
 
 
-def test_a_missing_root_is_refused(opened: Shop) -> None:
+def test_a_missing_root_is_refused(opened: ReadRepository) -> None:
     """A gateway that has the first could not follow to the third."""
     for _ in range(2):
         opened.publish(signers=KEYS, renew=frozenset({"root"}))

@@ -8,7 +8,7 @@ import pytest
 
 from support import signing
 from support.signing import Habits, Publisher
-from support.tuf_gateway import FEW_HINT, NOW, Gateway, published, seen, told
+from support.tuf_gateway import FEW_HINT, NOW, BundleGateway, published, seen, told
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
@@ -49,7 +49,7 @@ def test_a_root_that_lists_one_key_twice_counts_it_once() -> None:
         plain["signatures"].append({**plain["signatures"][0], "keyid": second.public_key.keyid})
 
     files["metadata/timestamp.json"] = signing.edited(timestamp, repeat)
-    assert Gateway(root).refuses(files).code in {"threshold", "trusted-root", "malformed"}
+    assert BundleGateway(root).refuses(files).code in {"threshold", "trusted-root", "malformed"}
 
 
 def test_the_same_signature_twice_makes_it_malformed() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from support.signing import Publisher
 
-from support.tuf_gateway import Gateway, published, told
+from support.tuf_gateway import BundleGateway, published, told
 
 
 def target_name(publisher: Publisher) -> str:
@@ -93,7 +93,7 @@ def test_metadata_may_have_its_limit_and_not_a_byte_more(role: str) -> None:
         "A file of the bundle does not end where it should: "
         f"Downloaded {limit + 1} bytes exceeding the maximum allowed length of {limit}."
     )
-    assert told(Gateway(publisher.first_root).refuses(publisher.files)) == ("endless", message, "")
+    assert told(BundleGateway(publisher.first_root).refuses(publisher.files)) == ("endless", message, "")
 
 
 def test_a_target_may_have_its_limit_and_not_a_byte_more() -> None:

@@ -9,7 +9,7 @@ import pytest
 from agent.trust.tuf_client import MAX_VERSION
 from support import signing
 from support.signing import Habits, Publisher
-from support.tuf_gateway import NOW, Gateway, published, told
+from support.tuf_gateway import NOW, BundleGateway, published, told
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
@@ -93,7 +93,7 @@ def test_what_a_publisher_says_about_a_bundle_in_another_way_is_malformed(custom
     """It is signed, so it is a mistake and not an attack; still nothing is guessed."""
     publisher = Publisher(NOW)
     files = publisher.publish(b"x", custom=custom)
-    code, message, _ = told(Gateway(publisher.first_root).refuses(files))
+    code, message, _ = told(BundleGateway(publisher.first_root).refuses(files))
     assert code == "malformed"
     assert message.endswith(".")
 
@@ -103,7 +103,7 @@ def test_a_publisher_need_not_say_anything(custom: object) -> None:
     """Another make of signer does not know what ours writes."""
     publisher = Publisher(NOW)
     files = publisher.publish(b"x", custom=custom)
-    bundle = Gateway(publisher.first_root).read(files)
+    bundle = BundleGateway(publisher.first_root).read(files)
     assert (bundle.issued_at, bundle.compatible) == (None, ())
 
 
@@ -136,7 +136,7 @@ def test_the_name_of_a_file_that_is_missing_is_told_on_one_printable_line(digest
 def test_a_trusted_root_that_is_none_is_said_so(root: bytes) -> None:
     """The gateway's own file is wrong, not the bundle."""
     publisher, _ = published()
-    code, message, hint = told(Gateway(root).refuses(publisher.files))
+    code, message, hint = told(BundleGateway(root).refuses(publisher.files))
     assert code == "trusted-root"
     assert message.startswith("The trusted root.json is not usable: ")
     assert hint == "`trust.root` must name the root.json that the bundles' signers gave out."
@@ -146,4 +146,4 @@ def test_a_trusted_root_that_does_not_sign_itself_is_said_so() -> None:
     """It was changed since."""
     publisher, _ = published()
     root = signing.edited(publisher.first_root, lambda plain: plain["signed"].update(expires="2099-01-01T00:00:00Z"))
-    assert Gateway(root).refuses(publisher.files).code == "trusted-root"
+    assert BundleGateway(root).refuses(publisher.files).code == "trusted-root"

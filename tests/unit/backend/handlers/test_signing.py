@@ -97,12 +97,12 @@ def test_another_cas_key_hands_out_nothing(world: World) -> None:
 def test_a_key_that_does_not_sign(world: World, error: Exception) -> None:
     """It could not be done: an error, after which the gateway comes again and is served."""
 
-    class Failing:
+    class FailingKey:
         def sign(self, *_: object) -> bytes:
             raise error
 
     with pytest.raises(type(error)):
-        sign(event(), world.account, Failing())
+        sign(event(), world.account, FailingKey())
     assert world.counts(Metric.SIGNED) == world.counts(Metric.SIGNING_REFUSED) == 0
     assert made(world).not_valid_after_utc > world.now
 

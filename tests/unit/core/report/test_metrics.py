@@ -39,7 +39,7 @@ class Family:
     samples: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
 
 
-class Reader:
+class MetricsReader:
     """Reads the text format 0.0.4 as the node exporter does, and refuses what it would refuse."""
 
     def __init__(self, text: str) -> None:
@@ -96,19 +96,19 @@ class Reader:
         return tuple(found)
 
 
-def read(*history: ChangeRecord, **changes: Any) -> Reader:
+def read(*history: ChangeRecord, **changes: Any) -> MetricsReader:
     """Render a status and read it back."""
-    return Reader(render(make.status(**changes), history))
+    return MetricsReader(render(make.status(**changes), history))
 
 
-def value(reader: Reader, name: str, /, **labels: str) -> float:
+def value(reader: MetricsReader, name: str, /, **labels: str) -> float:
     """Return the one sample of a metric that has these labels, among others."""
     samples = reader.families[f"{PREFIX}_{name}"].samples
     (found,) = [number for own, number in samples.items() if labels.items() <= dict(own).items()]
     return found
 
 
-def names(reader: Reader) -> set[str]:
+def names(reader: MetricsReader) -> set[str]:
     """Return the metrics without their prefix."""
     assert all(name.startswith(f"{PREFIX}_") for name in reader.families)
     return {name.removeprefix(f"{PREFIX}_") for name in reader.families}

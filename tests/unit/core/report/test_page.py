@@ -65,7 +65,7 @@ def found(**changes: Any) -> Found:
     )
 
 
-class Reader(HTMLParser):
+class PageReader(HTMLParser):
     """Reads a page as a browser does, and complains of what a browser would have to guess."""
 
     def __init__(self, text: str) -> None:
@@ -97,7 +97,7 @@ class Reader(HTMLParser):
 
 def test_it_tells_what_is_found() -> None:
     """Certificates, anchors and watched files with their ends, what is wrong, the history from the last change on."""
-    said = " ".join(" ".join(Reader(page(found())).texts).split())
+    said = " ".join(" ".join(PageReader(page(found())).texts).split())
     for text in (
         "gw-0042", "Generation 7: CN=gw-0042", "364 days left", "Generation 6", "to go back to",
         "Plant CA", "/etc/plant.pem",
@@ -110,7 +110,7 @@ def test_it_tells_what_is_found() -> None:
 
 def test_what_comes_from_outside_stays_text() -> None:
     """A name in a certificate, a service's message, a reason that a person typed."""
-    reader = Reader(page(found()))
+    reader = PageReader(page(found()))
     assert "script" not in reader.names
     assert HOSTILE in "".join(reader.texts)
 
@@ -118,7 +118,7 @@ def test_what_comes_from_outside_stays_text() -> None:
 def test_it_needs_nothing_besides_itself() -> None:
     """No script, no link, nothing that is loaded; and the page itself forbids a browser to."""
     text = page(found())
-    reader = Reader(text)
+    reader = PageReader(text)
     assert not {"script", "link", "img", "iframe", "object", "form", "a", "base"} & reader.names
     assert not {"src", "href", "srcset", "action", "data", "onload", "onclick"} & {
         name for name, _ in reader.attributes
@@ -141,7 +141,7 @@ def test_a_bar_is_as_long_as_what_is_left() -> None:
 def test_a_gateway_without_anything_has_a_page_too() -> None:
     """Before its enrolment, and where the doctor could not be had."""
     status = make.status(current=None)
-    reader = Reader(page(Found(document=document(status), screen=list(screen(status)))))
+    reader = PageReader(page(Found(document=document(status), screen=list(screen(status)))))
     said = "".join(reader.texts)
     assert "Not enrolled" in said
     assert "Run iot-cert enroll" in said or "run iot-cert enroll" in said

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Scene:
+class WatchedRoutes:
     """A gateway whose routes, and whose wish for news of them, the test sets."""
 
     def __init__(self, clock: HandClock) -> None:
@@ -46,12 +46,12 @@ class Scene:
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedRoutes]:
     """Give a gateway whose sandbox allows no socket for the uplink."""
     clock = HandClock()
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
     monkeypatch.setattr("agent.daemon.cloud.network_watch.open_uplink", lambda: None)
-    made = Scene(clock)
+    made = WatchedRoutes(clock)
     monkeypatch.setattr("agent.daemon.cloud.network_watch.cut_off", lambda: made.cut_off)
     monkeypatch.setattr("agent.daemon.cloud.network_watch.routes", made.look)
     yield made
@@ -59,7 +59,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     made.loop.close()
 
 
-def test_routes_that_change_are_news(scene: Scene) -> None:
+def test_routes_that_change_are_news(scene: WatchedRoutes) -> None:
     """Those that stay are not."""
     scene.watch.start()
     scene.watch.connection_missing()
@@ -72,7 +72,7 @@ def test_routes_that_change_are_news(scene: Scene) -> None:
     assert scene.news == 1
 
 
-def test_nothing_is_looked_at_while_there_is_a_connection(scene: Scene) -> None:
+def test_nothing_is_looked_at_while_there_is_a_connection(scene: WatchedRoutes) -> None:
     """An idle daemon wakes for nothing."""
     scene.wait()
     assert scene.looks == 0
@@ -90,7 +90,7 @@ def test_nothing_is_looked_at_while_there_is_a_connection(scene: Scene) -> None:
     assert scene.news == 1
 
 
-def test_each_failed_attempt_adds_no_further_look(scene: Scene) -> None:
+def test_each_failed_attempt_adds_no_further_look(scene: WatchedRoutes) -> None:
     """One look every few seconds, however often there is no connection."""
     for _ in range(5):
         scene.watch.connection_missing()
@@ -105,7 +105,7 @@ def test_each_failed_attempt_adds_no_further_look(scene: Scene) -> None:
 class Kernel:
     """A socket pair in the kernel's place: what the watch hears is what the test says."""
 
-    def __init__(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, scene: WatchedRoutes, monkeypatch: pytest.MonkeyPatch) -> None:
         self._scene = scene
         self._here, self.there = socket.socketpair()
         monkeypatch.setattr("agent.daemon.cloud.network_watch.adopted_uplink", lambda _fd: self)
@@ -131,7 +131,7 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+def kernel(scene: WatchedRoutes, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     """Give a kernel whose socket is handed over by systemd."""
     made = Kernel(scene, monkeypatch)
     assert scene.watch.adopt(99)
@@ -139,7 +139,7 @@ def kernel(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return made
 
 
-def test_what_goes_is_looked_into_once_it_has_settled(scene: Scene, kernel: Kernel) -> None:
+def test_what_goes_is_looked_into_once_it_has_settled(scene: WatchedRoutes, kernel: Kernel) -> None:
     """A connection that cannot go on then is lost; one whose address came back is not."""
     kernel.say(b"down")
     scene.wait(SETTLE)
@@ -153,7 +153,7 @@ def test_what_goes_is_looked_into_once_it_has_settled(scene: Scene, kernel: Kern
     assert scene.lost == 1
 
 
-def test_a_storm_of_words_is_looked_into_once(scene: Scene, kernel: Kernel) -> None:
+def test_a_storm_of_words_is_looked_into_once(scene: WatchedRoutes, kernel: Kernel) -> None:
     """When it is over."""
     scene.cut_off = True
     for _ in range(9):
@@ -164,7 +164,7 @@ def test_a_storm_of_words_is_looked_into_once(scene: Scene, kernel: Kernel) -> N
     assert scene.lost == 1
 
 
-def test_what_comes_up_is_news_at_once(scene: Scene, kernel: Kernel) -> None:
+def test_what_comes_up_is_news_at_once(scene: WatchedRoutes, kernel: Kernel) -> None:
     """The routes are not looked at: the kernel tells."""
     kernel.say(b"up")
     assert scene.news == 1
@@ -173,7 +173,7 @@ def test_what_comes_up_is_news_at_once(scene: Scene, kernel: Kernel) -> None:
     assert scene.looks == 0
 
 
-def test_another_descriptor_is_left_to_its_owner(scene: Scene) -> None:
+def test_another_descriptor_is_left_to_its_owner(scene: WatchedRoutes) -> None:
     """Such as that of the control socket."""
     with socket.socket(socket.AF_UNIX) as other:
         assert not scene.watch.adopt(other.fileno())

@@ -10,7 +10,7 @@ from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
 from agent.iotcore.client_options import STOP_TIMEOUT
 from support.office import HandClock
-from support.unit.session import Connector, ObedientLink, Scene
+from support.unit.session import Connector, ObedientLink, SessionScene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,24 +21,24 @@ MODULE = "agent.daemon.cloud.session"
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SessionScene]:
     """Give a session that has something to connect with."""
     clock = HandClock()
 
-    class Links(ObedientLink):
+    class SceneLink(ObedientLink):
         made: ClassVar[list[ObedientLink]] = []
 
     for module in (MODULE, "agent.daemon.loop"):
         monkeypatch.setattr(f"{module}.monotonic", clock)
-    monkeypatch.setattr(f"{MODULE}.Link", Links)
+    monkeypatch.setattr(f"{MODULE}.Link", SceneLink)
     for name in ("key.pem", "certificate.pem", "trust.pem"):
         (tmp_path / name).write_text(name)
-    made = Scene(tmp_path, clock, Links)
+    made = SessionScene(tmp_path, clock, SceneLink)
     yield made
     made.loop.close()
 
 
-def test_three_brief_connections_make_it_keep_away(scene: Scene) -> None:
+def test_three_brief_connections_make_it_keep_away(scene: SessionScene) -> None:
     """The broker gave no reason; the sentence says what was seen and what is needed, and the ladder was asked once."""
     for _ in range(2):
         scene.brief()
@@ -56,7 +56,7 @@ def test_three_brief_connections_make_it_keep_away(scene: Scene) -> None:
     assert scene.until_tried() >= 30
 
 
-def test_it_stays_contested_until_a_connection_lasts(scene: Scene) -> None:
+def test_it_stays_contested_until_a_connection_lasts(scene: SessionScene) -> None:
     """What comes up may be taken over in the next second; after half a minute it is believed."""
     for _ in range(3):
         scene.brief()
@@ -70,7 +70,7 @@ def test_it_stays_contested_until_a_connection_lasts(scene: Scene) -> None:
     assert scene.session.contested == ""
 
 
-def test_a_takeover_that_the_broker_tells_of_is_believed_at_once(scene: Scene) -> None:
+def test_a_takeover_that_the_broker_tells_of_is_believed_at_once(scene: SessionScene) -> None:
     """No ladder is asked: the certificate was accepted."""
     scene.until_tried()
     scene.made[-1].come_up()
@@ -81,7 +81,7 @@ def test_a_takeover_that_the_broker_tells_of_is_believed_at_once(scene: Scene) -
     assert scene.diary.doubts == []
 
 
-def test_news_of_the_network_ends_a_wait_for_a_rival_that_was_only_concluded(scene: Scene) -> None:
+def test_news_of_the_network_ends_a_wait_for_a_rival_that_was_only_concluded(scene: SessionScene) -> None:
     """A path that comes and goes looks the same; what the broker has told stands, whatever the network does."""
     for _ in range(3):
         scene.brief()
@@ -93,7 +93,7 @@ def test_news_of_the_network_ends_a_wait_for_a_rival_that_was_only_concluded(sce
     assert scene.until_tried() >= 30
 
 
-def test_a_refusal_after_a_takeover_is_looked_into(scene: Scene) -> None:
+def test_a_refusal_after_a_takeover_is_looked_into(scene: SessionScene) -> None:
     """The next attempt does not come up: that is no rival's doing, and nothing is held back on account of one."""
     for _ in range(3):
         scene.brief()
@@ -104,7 +104,7 @@ def test_a_refusal_after_a_takeover_is_looked_into(scene: Scene) -> None:
     assert scene.diary.doubts == ["hung-up"] * 2  # after the second and the fourth in a row
 
 
-def test_under_another_client_id_the_rival_is_forgotten(scene: Scene) -> None:
+def test_under_another_client_id_the_rival_is_forgotten(scene: SessionScene) -> None:
     """The operator has given the agent one of its own: it connects at once, and says nothing of the old one."""
     for _ in range(3):
         scene.brief()
@@ -117,7 +117,7 @@ def test_under_another_client_id_the_rival_is_forgotten(scene: Scene) -> None:
     assert scene.until_tried() < 5, "the delays begin anew"
 
 
-def test_another_set_under_the_same_client_id_has_the_same_rival(scene: Scene) -> None:
+def test_another_set_under_the_same_client_id_has_the_same_rival(scene: SessionScene) -> None:
     """A new certificate does not make the other client go away."""
     for _ in range(3):
         scene.brief()
@@ -128,7 +128,7 @@ def test_another_set_under_the_same_client_id_has_the_same_rival(scene: Scene) -
     assert scene.session.contested
 
 
-def test_a_network_that_is_back_is_told_once_and_before_the_connection(scene: Scene) -> None:
+def test_a_network_that_is_back_is_told_once_and_before_the_connection(scene: SessionScene) -> None:
     """What waits for the network is tried at once then; a refusal, or a second connection, is no such news."""
     scene.until_tried()
     scene.made[-1].end(failures.unreachable("127.0.0.1", 9, "no route to host"))
@@ -144,7 +144,7 @@ def test_a_network_that_is_back_is_told_once_and_before_the_connection(scene: Sc
     assert scene.diary.events == ["connected"]
 
 
-def test_an_attempt_that_is_under_way_is_given_up_for_a_worker(scene: Scene) -> None:
+def test_an_attempt_that_is_under_way_is_given_up_for_a_worker(scene: SessionScene) -> None:
     """The worker's own CONNECT comes a second after that, at least; a connection that is up is the worker's to take."""
     scene.until_tried()
     scene.pass_time(7.0)
@@ -163,7 +163,7 @@ def test_an_attempt_that_is_under_way_is_given_up_for_a_worker(scene: Scene) -> 
     assert scene.session.connected_at == scene.clock.now - 7.0
 
 
-def test_an_attempt_made_for_a_worker_that_connected_comes_sooner(scene: Scene) -> None:
+def test_an_attempt_made_for_a_worker_that_connected_comes_sooner(scene: SessionScene) -> None:
     """It was let in, so the wait after our own failures is over; one that did not connect changes nothing."""
     for _ in range(6):
         scene.until_tried()
@@ -178,7 +178,7 @@ def test_an_attempt_made_for_a_worker_that_connected_comes_sooner(scene: Scene) 
     assert len(scene.made) == attempts + 1
 
 
-def test_an_attempt_whose_end_is_never_told_holds_nothing_up(scene: Scene) -> None:
+def test_an_attempt_whose_end_is_never_told_holds_nothing_up(scene: SessionScene) -> None:
     """A worker was to connect, so it was given up; the SDK stays silent about it, and the worker has ended."""
     scene.until_tried()
     scene.made[-1].silent = True
@@ -189,7 +189,7 @@ def test_an_attempt_whose_end_is_never_told_holds_nothing_up(scene: Scene) -> No
     assert scene.session.status.state == "up"
 
 
-def test_a_lasting_connection_is_not_given_up_with_its_attempts_time(scene: Scene) -> None:
+def test_a_lasting_connection_is_not_given_up_with_its_attempts_time(scene: SessionScene) -> None:
     """The timers of the attempt end beside it."""
     scene.until_tried()
     scene.made[-1].come_up()
@@ -197,7 +197,7 @@ def test_a_lasting_connection_is_not_given_up_with_its_attempts_time(scene: Scen
     assert scene.session.status.state == "up"
 
 
-def test_a_session_rests_and_comes_back_by_itself(scene: Scene) -> None:
+def test_a_session_rests_and_comes_back_by_itself(scene: SessionScene) -> None:
     """It says why until then, and that is no failure: nothing is doubted, and the next attempt starts afresh."""
     scene.until_tried()
     scene.made[-1].come_up()
@@ -212,7 +212,7 @@ def test_a_session_rests_and_comes_back_by_itself(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_session_that_rests_is_woken(scene: Scene, *, silent: bool) -> None:
+def test_a_session_that_rests_is_woken(scene: SessionScene, *, silent: bool) -> None:
     """Also where the SDK never says that the one before is over: then after that was given up."""
     scene.until_tried()
     scene.made[-1].come_up()
@@ -226,7 +226,7 @@ def test_a_session_that_rests_is_woken(scene: Scene, *, silent: bool) -> None:
     assert len(scene.made) == 2
 
 
-def test_a_worker_that_looks_leaves_the_rest_alone_and_one_that_connects_ends_it(scene: Scene) -> None:
+def test_a_worker_that_looks_leaves_the_rest_alone_and_one_that_connects_ends_it(scene: SessionScene) -> None:
     """What the second one did is to be told of."""
     scene.until_tried()
     scene.made[-1].come_up()
@@ -241,7 +241,7 @@ def test_a_worker_that_looks_leaves_the_rest_alone_and_one_that_connects_ends_it
     assert scene.until_tried() < 5
 
 
-def test_another_set_or_another_endpoint_ends_the_rest(scene: Scene) -> None:
+def test_another_set_or_another_endpoint_ends_the_rest(scene: SessionScene) -> None:
     """Whether it is accepted is seen at once."""
     scene.until_tried()
     scene.made[-1].come_up()
@@ -256,12 +256,12 @@ def test_another_set_or_another_endpoint_ends_the_rest(scene: Scene) -> None:
     assert scene.until_tried() < 5
 
 
-def told(scene: Scene) -> tuple[str, bool]:
+def told(scene: SessionScene) -> tuple[str, bool]:
     """Return how the session stands, and whether its path is known to be gone."""
     return scene.session.status.state, scene.session.status.cut_off
 
 
-def test_a_connection_whose_path_is_gone_is_over_at_once(scene: Scene) -> None:
+def test_a_connection_whose_path_is_gone_is_over_at_once(scene: SessionScene) -> None:
     """It is told why, no set is doubted, and the next attempt comes as after any loss."""
     scene.until_tried()
     scene.made[-1].come_up()
@@ -279,7 +279,7 @@ def test_a_connection_whose_path_is_gone_is_over_at_once(scene: Scene) -> None:
     assert scene.diary.events[-2:] == ["recovered", "connected"]
 
 
-def test_an_attempt_that_is_under_way_is_not_cut_off(scene: Scene) -> None:
+def test_an_attempt_that_is_under_way_is_not_cut_off(scene: SessionScene) -> None:
     """It ends by itself, and there was no connection before."""
     scene.session.cut_off()
     scene.until_tried()
@@ -290,7 +290,7 @@ def test_an_attempt_that_is_under_way_is_not_cut_off(scene: Scene) -> None:
     assert told(scene) == ("down", False)
 
 
-def test_an_attempt_that_began_before_the_network_was_back_is_followed_soon(scene: Scene) -> None:
+def test_an_attempt_that_began_before_the_network_was_back_is_followed_soon(scene: SessionScene) -> None:
     """However long it would be waited for by now: that attempt says nothing of the network as it is."""
     for _ in range(12):
         scene.until_tried()
@@ -303,7 +303,7 @@ def test_an_attempt_that_began_before_the_network_was_back_is_followed_soon(scen
     assert scene.until_tried() > 60
 
 
-def test_a_refusal_is_waited_out_whatever_the_network_does(scene: Scene) -> None:
+def test_a_refusal_is_waited_out_whatever_the_network_does(scene: SessionScene) -> None:
     """News of the network explains no refusal."""
     for _ in range(6):
         scene.until_tried()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Counter:
+class WatchedToken:
     """A place for the file, with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, file: Path, clock: HandClock) -> None:
@@ -42,12 +42,12 @@ class Counter:
 
 
 @pytest.fixture(name="counter")
-def _counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
+def _counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedToken]:
     clock = HandClock()
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
     place = tmp_path / "place"
     place.mkdir()
-    counter = Counter(place / "token", clock)
+    counter = WatchedToken(place / "token", clock)
     yield counter
     counter.watch.close()
     counter.loop.close()
@@ -69,7 +69,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("before", [False, True])
-def test_a_token_is_heard_of_once(counter: Counter, way: str, *, before: bool) -> None:
+def test_a_token_is_heard_of_once(counter: WatchedToken, way: str, *, before: bool) -> None:
     """Where there was a file before, and where there was none."""
     if before:
         counter.file.write_text("old")
@@ -81,7 +81,7 @@ def test_a_token_is_heard_of_once(counter: Counter, way: str, *, before: bool) -
     assert counter.after(SETTLE) == 1 + int(before)
 
 
-def test_its_end_and_other_files_are_no_news(counter: Counter) -> None:
+def test_its_end_and_other_files_are_no_news(counter: WatchedToken) -> None:
     """The agent overwrites and removes a token that is spent."""
     counter.file.with_name("another").write_text("x")
     counter.file.write_text("spent")
@@ -89,7 +89,7 @@ def test_its_end_and_other_files_are_no_news(counter: Counter) -> None:
     assert counter.after(2 * SETTLE) == 0
 
 
-def test_a_directory_that_is_made_anew_is_watched_again(counter: Counter) -> None:
+def test_a_directory_that_is_made_anew_is_watched_again(counter: WatchedToken) -> None:
     """And one that is not there yet, once it is."""
     counter.file.parent.rmdir()
     assert counter.after(SETTLE) == 0
@@ -100,7 +100,7 @@ def test_a_directory_that_is_made_anew_is_watched_again(counter: Counter) -> Non
     assert counter.after(SETTLE) == 1
 
 
-def test_another_file_may_be_named(counter: Counter) -> None:
+def test_another_file_may_be_named(counter: WatchedToken) -> None:
     """After the configuration was read again."""
     other = counter.file.with_name("other")
     counter.watch.listen(other)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAMELESS = 4_000_000_000  # as directories of large organisations number their users
 
 
-class Journal:
+class KeptJournal:
     """Keeps what is written."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> HandClock:
 
 def test_an_order_names_its_user_by_number_and_name() -> None:
     """A number without a name stands for itself."""
-    journal = Journal()
+    journal = KeptJournal()
     for uid in (0, NAMELESS):
         Audit(journal.tell).taken(user_of(uid), "rotate (visit 2)")
     assert journal.written == [
@@ -66,7 +66,7 @@ def test_an_order_names_its_user_by_number_and_name() -> None:
 
 def test_a_user_who_is_refused_again_and_again_is_told_of_once_a_minute(passed: HandClock) -> None:
     """And so are many users: a name space of users has thousands of numbers."""
-    journal = Journal()
+    journal = KeptJournal()
     told = Audit(journal.tell)
     for uid in (*[NAMELESS] * 100, *range(NAMELESS + 1, NAMELESS + 1000)):
         told.turned_away(peer(uid))
@@ -84,7 +84,7 @@ def test_a_user_who_is_refused_again_and_again_is_told_of_once_a_minute(passed: 
 
 def test_root_is_told_with_the_person_who_logged_in() -> None:
     """`sudo` makes every technician root; which one it was the session's number says."""
-    journal = Journal()
+    journal = KeptJournal()
     Audit(journal.tell).taken(behind(0, NAMELESS), "rotate")
     ((_, text, fields),) = journal.written
     assert text == f"root (uid 0), logged in as uid {NAMELESS} orders: rotate."
@@ -92,14 +92,14 @@ def test_root_is_told_with_the_person_who_logged_in() -> None:
 
 
 @pytest.fixture
-def journal(rig: DaemonRig) -> Journal:
+def journal(rig: DaemonRig) -> KeptJournal:
     """Give a daemon's journal."""
-    kept = Journal()
+    kept = KeptJournal()
     rig.daemon.verbs._calls.audit._log = kept.tell
     return kept
 
 
-def test_a_worker_is_told_who_ordered_and_a_look_is_no_order(rig: DaemonRig, journal: Journal) -> None:
+def test_a_worker_is_told_who_ordered_and_a_look_is_no_order(rig: DaemonRig, journal: KeptJournal) -> None:
     """What only looks or tries is asked for every minute by a monitor."""
     for verb in ("status", "history", "examine"):
         rig.say(verb)
@@ -128,7 +128,7 @@ def test_root_alone_is_believed_who_logged_in(
 
 
 def test_orders_that_are_refused_are_told_with_the_reason(
-    rig: DaemonRig, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    rig: DaemonRig, journal: KeptJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the role of the user as well as by the state of the gateway."""
     with pytest.raises(RefusedError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Desk:
+class WatchedState:
     """A state directory with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, state: Path, clock: HandClock) -> None:
@@ -51,11 +51,11 @@ class Desk:
 
 
 @pytest.fixture(name="desk")
-def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedState]:
     clock = HandClock()
     monkeypatch.setattr("agent.daemon.work.credential_watch.monotonic", clock)
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
-    desk = Desk(tmp_path / "state", clock)
+    desk = WatchedState(tmp_path / "state", clock)
     for number in (1, 2):
         desk.key(number).parent.mkdir(parents=True)
         desk.key(number).write_text("key")
@@ -66,7 +66,7 @@ def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     desk.loop.close()
 
 
-TOUCHES: dict[str, Callable[[Desk], object]] = {
+TOUCHES: dict[str, Callable[[WatchedState], object]] = {
     "a file written": lambda desk: desk.key(1).write_text("another"),
     "a file removed": lambda desk: desk.key(1).unlink(),
     "a file made unreadable": lambda desk: desk.key(1).chmod(0),
@@ -80,7 +80,9 @@ TOUCHES: dict[str, Callable[[Desk], object]] = {
 
 
 @pytest.mark.parametrize("touch", TOUCHES.values(), ids=TOUCHES)
-def test_a_touch_is_news_after_a_second_and_only_once(desk: Desk, touch: Callable[[Desk], object]) -> None:
+def test_a_touch_is_news_after_a_second_and_only_once(
+    desk: WatchedState, touch: Callable[[WatchedState], object]
+) -> None:
     """However it is done; after that the daemon sleeps on."""
     touch(desk)
     assert desk.after(SETTLE - 0.1) == 0
@@ -88,7 +90,7 @@ def test_a_touch_is_news_after_a_second_and_only_once(desk: Desk, touch: Callabl
     assert desk.after(3600) == 1
 
 
-def test_several_touches_within_a_second_are_one(desk: Desk) -> None:
+def test_several_touches_within_a_second_are_one(desk: WatchedState) -> None:
     """A copy is many system calls, and two files are two copies."""
     for _ in range(20):
         desk.key(1).write_text("a")
@@ -96,7 +98,7 @@ def test_several_touches_within_a_second_are_one(desk: Desk) -> None:
     assert desk.after(SETTLE) == 1
 
 
-def test_what_does_not_touch_the_set_in_use_is_no_news(desk: Desk) -> None:
+def test_what_does_not_touch_the_set_in_use_is_no_news(desk: WatchedState) -> None:
     """Records, other generations, the inbox; and reading."""
     (desk.state / "change.json").write_text("{}")
     (desk.state / "lock").touch()
@@ -109,7 +111,7 @@ def test_what_does_not_touch_the_set_in_use_is_no_news(desk: Desk) -> None:
     assert not desk.hands.busy
 
 
-def test_the_watch_moves_with_current(desk: Desk) -> None:
+def test_the_watch_moves_with_current(desk: WatchedState) -> None:
     """The generation that was left does not count any more, the one that is used does."""
     desk.point(2)
     assert desk.after(SETTLE) == 1
@@ -119,7 +121,7 @@ def test_the_watch_moves_with_current(desk: Desk) -> None:
     assert desk.after(2 * SETTLE) == 2
 
 
-def test_another_directory_under_the_same_name_is_watched(desk: Desk) -> None:
+def test_another_directory_under_the_same_name_is_watched(desk: WatchedState) -> None:
     """Moved aside, and a copy put in its place."""
     desk.key(1).parent.rename(desk.state / "aside")
     desk.key(1).parent.mkdir()
@@ -129,7 +131,7 @@ def test_another_directory_under_the_same_name_is_watched(desk: Desk) -> None:
     assert desk.after(2 * SETTLE) == 2
 
 
-def test_the_coming_of_a_state_directory_is_news(desk: Desk) -> None:
+def test_the_coming_of_a_state_directory_is_news(desk: WatchedState) -> None:
     """Any program may make it: the daemon has a lock to take there, and something to look at."""
     desk.state.rename(desk.state.parent / "aside")
     assert desk.after(2 * SETTLE) == 1
@@ -139,7 +141,7 @@ def test_the_coming_of_a_state_directory_is_news(desk: Desk) -> None:
     assert desk.after(2 * SETTLE) == 2
 
 
-def test_a_person_who_has_touched_something_may_go_on_for_half_a_minute(desk: Desk) -> None:
+def test_a_person_who_has_touched_something_may_go_on_for_half_a_minute(desk: WatchedState) -> None:
     """A key and a certificate are two files, and a person types two commands."""
     busy = [desk.hands.busy]
     desk.key(1).write_text("another")
@@ -149,7 +151,7 @@ def test_a_person_who_has_touched_something_may_go_on_for_half_a_minute(desk: De
     assert busy == [False, True, True, False]
 
 
-def test_listening_again_costs_nothing(desk: Desk) -> None:
+def test_listening_again_costs_nothing(desk: WatchedState) -> None:
     """The daemon does so whenever it looks at the facts."""
     watch = desk.hands._hearing.watch
     for _ in range(3):
@@ -157,7 +159,9 @@ def test_listening_again_costs_nothing(desk: Desk) -> None:
     assert desk.hands._hearing.watch is watch is not None
 
 
-def test_without_inotify_nothing_is_heard_and_nothing_breaks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_inotify_nothing_is_heard_and_nothing_breaks(
+    desk: WatchedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The daemon looks every ten minutes, as it does anyway."""
     monkeypatch.setattr("agent.daemon.work.credential_watch.open_change_watch", lambda _: None)
     desk.hands.close()

@@ -25,7 +25,7 @@ LOOP = cast("Loop", object())
 TROUBLE = WorkerError(message="It cannot be reached.", hint="Is it enabled?", exit=5)
 
 
-class Worker:
+class RememberingWorker:
     """A worker that does nothing but remember what it was told."""
 
     def __init__(self, config: Path, order: Order, end: Callable[[End], None]) -> None:
@@ -42,7 +42,7 @@ class Worker:
         self.killed = True
 
 
-class House:
+class DaemonHouse:
     """What the daemon has of dependants, on a clock that the test moves.
 
     Attributes:
@@ -54,7 +54,7 @@ class House:
 
     def __init__(self, path: Path, clock: HandClock) -> None:
         self.clock = clock
-        self.workers: list[Worker] = []
+        self.workers: list[RememberingWorker] = []
         self.news = 0
         self.chance = 0.5
         configured = Dependants(hooks=Hooks(directory=path / "hooks.d"), units=(Unit(name="a.service"),))
@@ -63,9 +63,11 @@ class House:
         self.config.deploy_dir.mkdir()
         self.dependants = DependantsWatch(LOOP, self._start, lambda: self.chance, self._hear)
 
-    def _start(self, loop: object, config: Path, order: Order, _: object, end: Callable[..., None]) -> Worker:
+    def _start(
+        self, loop: object, config: Path, order: Order, _: object, end: Callable[..., None]
+    ) -> RememberingWorker:
         assert loop is LOOP
-        self.workers.append(Worker(config, order, end))
+        self.workers.append(RememberingWorker(config, order, end))
         return self.workers[-1]
 
     def _hear(self) -> None:
@@ -89,21 +91,21 @@ class House:
 
 
 @pytest.fixture(name="house")
-def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DaemonHouse:
     clock = HandClock()
     monkeypatch.setattr("agent.daemon.work.dependants.monotonic", clock)
-    return House(tmp_path, clock)
+    return DaemonHouse(tmp_path, clock)
 
 
 @pytest.fixture(name="calm")
-def _calm(house: House) -> House:
+def _calm(house: DaemonHouse) -> DaemonHouse:
     """A daemon that has had them served once, without trouble."""
     house.look()
     house.end()
     return house
 
 
-def test_they_are_served_at_the_start(house: House) -> None:
+def test_they_are_served_at_the_start(house: DaemonHouse) -> None:
     """By a worker with the configuration in force; whatever was done before, it may have been undone."""
     house.served(7)
     assert house.look() == 1
@@ -111,14 +113,14 @@ def test_they_are_served_at_the_start(house: House) -> None:
     assert house.workers[0].config == house.config.path
 
 
-def test_without_a_set_or_while_a_change_works_on_it_no_dependant_is_served(house: House) -> None:
+def test_without_a_set_or_while_a_change_works_on_it_no_dependant_is_served(house: DaemonHouse) -> None:
     """The change sees to them itself."""
     assert house.look(generation=None) == 0
     assert house.look(EVERY, generation=None) == 0
     assert house.look() == 1
 
 
-def test_they_are_served_again_after_an_hour(calm: House) -> None:
+def test_they_are_served_again_after_an_hour(calm: DaemonHouse) -> None:
     """And not before; it is known how long that is."""
     assert calm.dependants.delay == EVERY
     assert calm.look(EVERY - 1) == 1
@@ -126,7 +128,7 @@ def test_they_are_served_again_after_an_hour(calm: House) -> None:
     assert calm.look(1) == 2
 
 
-def test_no_second_worker_serves_while_one_does(house: House) -> None:
+def test_no_second_worker_serves_while_one_does(house: DaemonHouse) -> None:
     """However long it takes, and however much a caller hurries."""
     house.look()
     house.dependants.look_soon()
@@ -138,7 +140,7 @@ def test_no_second_worker_serves_while_one_does(house: House) -> None:
     assert house.look(generation=8) == 2
 
 
-def test_what_is_known_is_told(house: House) -> None:
+def test_what_is_known_is_told(house: DaemonHouse) -> None:
     """Each end is news, good or bad; the problem is kept for the status until it is over."""
     house.look()
     assert (house.news, house.dependants.problem) == (0, "")
@@ -150,7 +152,7 @@ def test_what_is_known_is_told(house: House) -> None:
     assert (house.news, house.dependants.problem) == (2, "")
 
 
-def test_a_problem_without_a_remedy_is_one_sentence(house: House) -> None:
+def test_a_problem_without_a_remedy_is_one_sentence(house: DaemonHouse) -> None:
     """As of a worker that died."""
     house.look()
     house.end(WorkerError(message="It died."))
@@ -159,7 +161,7 @@ def test_a_problem_without_a_remedy_is_one_sentence(house: House) -> None:
 
 @pytest.mark.parametrize(("chance", "delays"), [(0.0, [30, 60, 120]), (0.999999, [60, 120, 240])])
 def test_after_trouble_they_are_served_again_soon_and_then_later(
-    house: House, chance: float, delays: list[int]
+    house: DaemonHouse, chance: float, delays: list[int]
 ) -> None:
     """Twice as late each time, between half of it and all of it, so that a fleet does not come at once."""
     house.chance = chance
@@ -171,7 +173,7 @@ def test_after_trouble_they_are_served_again_soon_and_then_later(
         assert house.look(1.1) == number + 2
 
 
-def test_the_wait_is_never_longer_than_an_hour(house: House) -> None:
+def test_the_wait_is_never_longer_than_an_hour(house: DaemonHouse) -> None:
     """After any number of failures."""
     house.chance = 0.999999
     house.look()
@@ -181,7 +183,7 @@ def test_the_wait_is_never_longer_than_an_hour(house: House) -> None:
         assert house.look(EVERY) == number + 2
 
 
-def test_after_success_the_waits_begin_anew(house: House) -> None:
+def test_after_success_the_waits_begin_anew(house: DaemonHouse) -> None:
     """What failed last week is forgotten."""
     house.look()
     for _ in range(5):
@@ -194,7 +196,7 @@ def test_after_success_the_waits_begin_anew(house: House) -> None:
     assert house.dependants.delay == pytest.approx(45, abs=0.01)
 
 
-def test_a_caller_may_hurry(calm: House) -> None:
+def test_a_caller_may_hurry(calm: DaemonHouse) -> None:
     """After a reload of the configuration; then it is an hour again."""
     calm.dependants.look_soon()
     assert calm.dependants.delay == 0
@@ -204,7 +206,7 @@ def test_a_caller_may_hurry(calm: House) -> None:
     assert calm.dependants.delay == EVERY
 
 
-def test_another_generation_is_served_at_once(calm: House) -> None:
+def test_another_generation_is_served_at_once(calm: DaemonHouse) -> None:
     """When no report says that its change saw to it; once."""
     assert calm.look(10, generation=8) == 2
     calm.end()
@@ -212,7 +214,7 @@ def test_another_generation_is_served_at_once(calm: House) -> None:
     assert calm.look(10, generation=7) == 3
 
 
-def test_another_generation_that_its_change_saw_to_is_left_alone(calm: House) -> None:
+def test_another_generation_that_its_change_saw_to_is_left_alone(calm: DaemonHouse) -> None:
     """By what the report says; the hour goes on."""
     calm.served(8)
     assert calm.look(10, generation=8) == 1
@@ -220,7 +222,7 @@ def test_another_generation_that_its_change_saw_to_is_left_alone(calm: House) ->
     assert calm.look(1, generation=8) == 2
 
 
-def test_that_a_change_saw_to_them_is_remembered(calm: House) -> None:
+def test_that_a_change_saw_to_them_is_remembered(calm: DaemonHouse) -> None:
     """What the report says of them later is no reason to hurry."""
     calm.served(8)
     calm.look(10, generation=8)
@@ -228,7 +230,7 @@ def test_that_a_change_saw_to_them_is_remembered(calm: House) -> None:
     assert calm.look(10, generation=8) == 1
 
 
-def test_what_a_report_says_of_one_generation_is_not_for_another(calm: House) -> None:
+def test_what_a_report_says_of_one_generation_is_not_for_another(calm: DaemonHouse) -> None:
     """After a change that was seen to, the next one counts by itself."""
     calm.served(8)
     calm.look(10, generation=8)
@@ -236,7 +238,7 @@ def test_what_a_report_says_of_one_generation_is_not_for_another(calm: House) ->
 
 
 @pytest.mark.parametrize("kind", ["another", "problem", "garbage"])
-def test_a_report_that_does_not_say_so_is_not_believed(calm: House, kind: str) -> None:
+def test_a_report_that_does_not_say_so_is_not_believed(calm: DaemonHouse, kind: str) -> None:
     """It is about another generation, tells a problem, or is none."""
     if kind == "garbage":
         (calm.config.deploy_dir / REPORT).write_bytes(b"{")
@@ -245,14 +247,14 @@ def test_a_report_that_does_not_say_so_is_not_believed(calm: House, kind: str) -
     assert calm.look(10, generation=8) == 2
 
 
-def test_a_round_that_was_cut_off_is_none(calm: House) -> None:
+def test_a_round_that_was_cut_off_is_none(calm: DaemonHouse) -> None:
     """The report names no dependant, and there is one: its worker was killed before it came to them."""
     report = Report(at=NOW, generation=8, set="ab" * 32)
     (calm.config.deploy_dir / REPORT).write_bytes(encode_report(report))
     assert calm.look(10, generation=8) == 2
 
 
-def test_a_change_that_went_back_with_trouble_is_made_up_for_at_once(calm: House) -> None:
+def test_a_change_that_went_back_with_trouble_is_made_up_for_at_once(calm: DaemonHouse) -> None:
     """It ended with the generation that it began with, and one that failed is not on it; then the hour begins anew."""
     calm.served(8)
     assert calm.look(10, generation=None) == 1
@@ -263,14 +265,14 @@ def test_a_change_that_went_back_with_trouble_is_made_up_for_at_once(calm: House
     assert calm.dependants.delay == EVERY - 10
 
 
-def test_a_change_that_went_back_while_no_dependant_could_be_asked_is_made_up_for_at_once(calm: House) -> None:
+def test_a_change_that_went_back_while_no_dependant_could_be_asked_is_made_up_for_at_once(calm: DaemonHouse) -> None:
     """The report still tells of the set that was given up."""
     calm.served(8)
     calm.look(10, generation=None)
     assert calm.look(10) == 2
 
 
-def test_a_change_that_went_back_and_saw_to_all_is_left_alone(calm: House) -> None:
+def test_a_change_that_went_back_and_saw_to_all_is_left_alone(calm: DaemonHouse) -> None:
     """As one that went on; likewise one that put nothing in use."""
     calm.served(7)
     calm.look(10, generation=None)
@@ -279,7 +281,7 @@ def test_a_change_that_went_back_and_saw_to_all_is_left_alone(calm: House) -> No
     assert calm.look(1) == 2
 
 
-def test_a_change_during_a_look_is_not_forgotten(calm: House) -> None:
+def test_a_change_during_a_look_is_not_forgotten(calm: DaemonHouse) -> None:
     """It is made up for when the look has ended."""
     calm.look(EVERY)
     calm.look(10, generation=None)
@@ -289,14 +291,14 @@ def test_a_change_during_a_look_is_not_forgotten(calm: House) -> None:
     assert calm.look(10) == 3
 
 
-def test_another_generation_does_not_wait_for_the_end_of_a_delay(house: House) -> None:
+def test_another_generation_does_not_wait_for_the_end_of_a_delay(house: DaemonHouse) -> None:
     """The trouble was with the one before."""
     house.look()
     house.end(TROUBLE)
     assert house.look(1, generation=8) == 2
 
 
-def test_without_dependants_no_worker_is_started(house: House) -> None:
+def test_without_dependants_no_worker_is_started(house: DaemonHouse) -> None:
     """And a problem from before is over; when there is one, it is found within the hour."""
     house.look()
     house.end(TROUBLE)
@@ -311,7 +313,7 @@ def test_without_dependants_no_worker_is_started(house: House) -> None:
     assert house.look(EVERY) == 2
 
 
-def test_the_end_of_the_daemon_ends_the_worker(house: House) -> None:
+def test_the_end_of_the_daemon_ends_the_worker(house: DaemonHouse) -> None:
     """The next daemon serves them; without a worker there is nothing to end."""
     house.dependants.stop()
     house.look()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FLOOD = 3 * PART  # names
 
 
-class Desk:
+class WatchedInbox:
     """An inbox with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, place: Path, clock: HandClock) -> None:
@@ -52,30 +52,30 @@ class Desk:
 
 
 @pytest.fixture(name="desk")
-def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedInbox]:
     clock = HandClock()
     monkeypatch.setattr("agent.daemon.work.inbox_watch.monotonic", clock)
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
     (tmp_path / "inbox").mkdir()
-    desk = Desk(tmp_path / "inbox", clock)
+    desk = WatchedInbox(tmp_path / "inbox", clock)
     yield desk
     desk.inbox.close()
     desk.loop.close()
 
 
 @pytest.fixture(name="deaf")
-def _deaf(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def _deaf(desk: WatchedInbox, monkeypatch: pytest.MonkeyPatch) -> WatchedInbox:
     monkeypatch.setattr("agent.daemon.work.inbox_watch.open_directory_watch", lambda _: None)
     return desk
 
 
-def test_an_empty_inbox_has_nothing_and_needs_no_look(desk: Desk) -> None:
+def test_an_empty_inbox_has_nothing_and_needs_no_look(desk: WatchedInbox) -> None:
     """The kernel will tell."""
     assert desk.next() is None
     assert desk.inbox.delay is None
 
 
-def test_a_missing_inbox_has_nothing_until_it_is_made(desk: Desk) -> None:
+def test_a_missing_inbox_has_nothing_until_it_is_made(desk: WatchedInbox) -> None:
     """The pipeline may make it at any time; it is looked for whenever the daemon looks."""
     desk.place.rmdir()
     assert desk.next() is None
@@ -88,7 +88,7 @@ def test_a_missing_inbox_has_nothing_until_it_is_made(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("way", ["renamed", "written"])
-def test_a_drop_that_the_kernel_calls_complete_is_taken_at_once(desk: Desk, way: str) -> None:
+def test_a_drop_that_the_kernel_calls_complete_is_taken_at_once(desk: WatchedInbox, way: str) -> None:
     """And the daemon hears of it without looking."""
     desk.next()
     if way == "renamed":
@@ -99,7 +99,7 @@ def test_a_drop_that_the_kernel_calls_complete_is_taken_at_once(desk: Desk, way:
     assert desk.news == 1
 
 
-def test_a_drop_that_is_still_written_is_left_alone(desk: Desk) -> None:
+def test_a_drop_that_is_still_written_is_left_alone(desk: WatchedInbox) -> None:
     """However long it takes, as long as it grows."""
     desk.next()
     with (desk.place / "b.tar").open("wb", buffering=0) as file:
@@ -110,7 +110,7 @@ def test_a_drop_that_is_still_written_is_left_alone(desk: Desk) -> None:
     assert desk.next() == "b.tar"
 
 
-def test_what_was_there_before_is_taken_after_a_time_without_a_change(desk: Desk) -> None:
+def test_what_was_there_before_is_taken_after_a_time_without_a_change(desk: WatchedInbox) -> None:
     """The daemon did not hear when it was closed; it is looked at again just then."""
     (desk.place / "b.tar").touch()
     assert desk.next() is None
@@ -121,7 +121,7 @@ def test_what_was_there_before_is_taken_after_a_time_without_a_change(desk: Desk
     assert desk.later(0.5) == "b.tar"
 
 
-def test_a_change_begins_the_wait_anew(deaf: Desk) -> None:
+def test_a_change_begins_the_wait_anew(deaf: WatchedInbox) -> None:
     """Where the kernel tells nothing."""
     (deaf.place / "b.tar").touch()
     deaf.next()
@@ -133,7 +133,7 @@ def test_a_change_begins_the_wait_anew(deaf: Desk) -> None:
     assert deaf.later(1) == "b.tar"
 
 
-def test_without_the_kernels_word_every_drop_waits(deaf: Desk) -> None:
+def test_without_the_kernels_word_every_drop_waits(deaf: WatchedInbox) -> None:
     """Renamed into place or not."""
     deaf.drop("b.tar")
     assert deaf.next() is None
@@ -142,7 +142,7 @@ def test_without_the_kernels_word_every_drop_waits(deaf: Desk) -> None:
     assert deaf.later(QUIET) == "b.tar"
 
 
-def test_the_oldest_comes_first(desk: Desk) -> None:
+def test_the_oldest_comes_first(desk: WatchedInbox) -> None:
     """So that what was shipped last is what stays."""
     desk.next()
     for name in ("c", "a", "b"):
@@ -156,7 +156,7 @@ def test_the_oldest_comes_first(desk: Desk) -> None:
     assert order == ["c", "a", "b"]
 
 
-def test_a_heap_of_bad_drops_keeps_no_good_one_away(desk: Desk) -> None:
+def test_a_heap_of_bad_drops_keeps_no_good_one_away(desk: WatchedInbox) -> None:
     """The oldest and the newest are taken by turns."""
     assert desk.next() is None
     for number in range(6):
@@ -183,7 +183,7 @@ def test_a_heap_of_bad_drops_keeps_no_good_one_away(desk: Desk) -> None:
 )  # fmt: skip
 def test_a_flood_keeps_no_good_drop_away(request: pytest.FixtureRequest, order: str, bad: int) -> None:
     """Looks are bounded in number, and each takes and removes one drop at most."""
-    desk: Desk = request.getfixturevalue("deaf" if order == "unheard" else "desk")
+    desk: WatchedInbox = request.getfixturevalue("deaf" if order == "unheard" else "desk")
     flood(desk, bad)
     if order != "there-before":
         assert desk.next() is None
@@ -204,14 +204,14 @@ def test_a_flood_keeps_no_good_drop_away(request: pytest.FixtureRequest, order: 
     assert desk.inbox.delay <= QUIET
 
 
-def flood(desk: Desk, bad: int) -> None:
+def flood(desk: WatchedInbox, bad: int) -> None:
     """Fill the inbox with what the kernel told of before the daemon watched, as names alone."""
     with disk.directory(str(desk.place)) as fd:
         for number in range(bad):
             os.mknod(f"bad-{number:06}", dir_fd=fd)
 
 
-def test_a_drop_that_has_to_wait_is_looked_at_again_after_a_while(desk: Desk) -> None:
+def test_a_drop_that_has_to_wait_is_looked_at_again_after_a_while(desk: WatchedInbox) -> None:
     """It is still there after a worker looked at it."""
     desk.next()
     desk.drop("b.tar")
@@ -224,7 +224,7 @@ def test_a_drop_that_has_to_wait_is_looked_at_again_after_a_while(desk: Desk) ->
     assert desk.later(1) == "b.tar"
 
 
-def test_a_drop_that_waits_keeps_no_other_from_being_taken(desk: Desk) -> None:
+def test_a_drop_that_waits_keeps_no_other_from_being_taken(desk: WatchedInbox) -> None:
     """Each for itself."""
     desk.next()
     desk.drop("a.tar")
@@ -235,7 +235,7 @@ def test_a_drop_that_waits_keeps_no_other_from_being_taken(desk: Desk) -> None:
     assert desk.next() == "b.tar"
 
 
-def test_another_in_place_of_one_that_waits_is_taken_at_once(desk: Desk) -> None:
+def test_another_in_place_of_one_that_waits_is_taken_at_once(desk: WatchedInbox) -> None:
     """It is another bundle."""
     desk.next()
     desk.drop("b.tar")
@@ -246,7 +246,7 @@ def test_another_in_place_of_one_that_waits_is_taken_at_once(desk: Desk) -> None
     assert desk.next() == "b.tar"
 
 
-def test_a_drop_that_is_written_over_is_not_complete_any_more(desk: Desk) -> None:
+def test_a_drop_that_is_written_over_is_not_complete_any_more(desk: WatchedInbox) -> None:
     """It was, and waits; now a pipeline copies a new one over it and is not done yet."""
     desk.next()
     desk.drop("b.tar")
@@ -258,7 +258,7 @@ def test_a_drop_that_is_written_over_is_not_complete_any_more(desk: Desk) -> Non
     assert desk.next() == "b.tar"
 
 
-def test_a_clock_that_was_set_ends_the_waiting(desk: Desk) -> None:
+def test_a_clock_that_was_set_ends_the_waiting(desk: WatchedInbox) -> None:
     """Without it a bundle's dates could not be judged."""
     desk.next()
     desk.drop("b.tar")
@@ -270,7 +270,7 @@ def test_a_clock_that_was_set_ends_the_waiting(desk: Desk) -> None:
     assert desk.next() == "b.tar"
 
 
-def test_a_drop_that_was_taken_and_removed_is_forgotten(desk: Desk) -> None:
+def test_a_drop_that_was_taken_and_removed_is_forgotten(desk: WatchedInbox) -> None:
     """The next of its name is a new one, and is not taken for complete on its predecessor's account."""
     desk.next()
     desk.drop("b.tar")
@@ -284,7 +284,7 @@ def test_a_drop_that_was_taken_and_removed_is_forgotten(desk: Desk) -> None:
         assert desk.inbox.delay == QUIET
 
 
-def test_an_inbox_that_was_replaced_is_watched_anew(desk: Desk) -> None:
+def test_an_inbox_that_was_replaced_is_watched_anew(desk: WatchedInbox) -> None:
     """Removed and made again, or another by configuration."""
     desk.next()
     desk.place.rmdir()
@@ -302,7 +302,7 @@ def test_an_inbox_that_was_replaced_is_watched_anew(desk: Desk) -> None:
     assert desk.next() == "c.tar"
 
 
-def test_an_inbox_that_cannot_be_listed_has_nothing(desk: Desk) -> None:
+def test_an_inbox_that_cannot_be_listed_has_nothing(desk: WatchedInbox) -> None:
     """The check says so; the daemon goes on."""
     desk.place.rmdir()
     desk.place.symlink_to(desk.place.parent)
@@ -310,7 +310,7 @@ def test_an_inbox_that_cannot_be_listed_has_nothing(desk: Desk) -> None:
     assert desk.next() is None
 
 
-def test_a_closed_inbox_watches_nothing(desk: Desk) -> None:
+def test_a_closed_inbox_watches_nothing(desk: WatchedInbox) -> None:
     """And may be closed again."""
     desk.next()
     before = len(list(Path("/proc/self/fd").iterdir()))

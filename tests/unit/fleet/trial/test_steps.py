@@ -36,7 +36,7 @@ SIGNED = "ab" * 32
 
 
 @dataclass
-class Bench:
+class TrialBench:
     """A test device that does what a test says, in an account.
 
     Attributes:
@@ -92,35 +92,35 @@ class Bench:
 
 
 @pytest.fixture(name="bench")
-def _bench(operator: Operator) -> Bench:
-    return Bench(operator, operator.world.enrolled())
+def _bench(operator: Operator) -> TrialBench:
+    return TrialBench(operator, operator.world.enrolled())
 
 
-def _quotas(bench: Bench) -> None:
+def _quotas(bench: TrialBench) -> None:
     bench.operator.answers("GetServiceQuota", {"Quota": {"QuotaName": "RegisterThing", "Value": 0.0}})
 
 
-def _drift(bench: Bench) -> None:
+def _drift(bench: TrialBench) -> None:
     bench.operator.answers("DetectStackDrift", {"StackDriftDetectionId": "1"})
     bench.operator.answers("DescribeStackDriftDetectionStatus", {"DetectionStatus": "DETECTION_COMPLETE"})
     drifted = {"LogicalResourceId": "Hook", "StackResourceDriftStatus": "MODIFIED"}
     bench.operator.answers("DescribeStackResourceDrifts", {"StackResourceDrifts": [drifted]})
 
 
-def _let_in(bench: Bench) -> None:
+def _let_in(bench: TrialBench) -> None:
     bench.ends(0, "Done: enroll")
 
 
-def _not_active(bench: Bench) -> None:
+def _not_active(bench: TrialBench) -> None:
     bench.world.registry.set_status(bench.certificate, Status.INACTIVE)
 
 
-def _plainly(bench: Bench) -> None:
+def _plainly(bench: TrialBench) -> None:
     attached = {"thingName": THING, "thingPrincipalType": "NON_EXCLUSIVE_THING"}
     bench.operator.answers("ListPrincipalThingsV2", {"principalThingObjects": [attached]})
 
 
-def _weaker(bench: Bench) -> None:
+def _weaker(bench: TrialBench) -> None:
     """The hook copies the policy; here AWS has not let it."""
     old, new = bench.certificate, bench.world.issue()
 
@@ -137,26 +137,26 @@ def _arn(certificate: str) -> str:
     return f"arn:aws:iot:{REGION}:123456789012:cert/{certificate}"
 
 
-def _told_of_itself(bench: Bench) -> None:
+def _told_of_itself(bench: TrialBench) -> None:
     line = f'{{"certificateId": "{bench.certificate}", "caller": "{bench.certificate}"}}'
     bench.operator.answers("FilterLogEvents", {"events": [{"message": line}]})
 
 
-def _kept_active(bench: Bench) -> None:
+def _kept_active(bench: TrialBench) -> None:
     bench.certificate = bench.world.rotated(bench.certificate)
 
 
-def _never_gone(bench: Bench) -> None:
+def _never_gone(bench: TrialBench) -> None:
     old, bench.certificate = bench.certificate, bench.world.rotated(bench.certificate)
     bench.world.retire(bench.certificate, old)
     bench.operator.answers("Invoke", {"StatusCode": 200})
 
 
-def _connects_all_the_same(bench: Bench) -> None:
+def _connects_all_the_same(bench: TrialBench) -> None:
     bench.ends(0)
 
 
-def _signs(bench: Bench, answer: dict[str, Any], ca_id: str | None = None) -> SigningCa:
+def _signs(bench: TrialBench, answer: dict[str, Any], ca_id: str | None = None) -> SigningCa:
     """Have a stack with a signer and a CA, the function's answer, and what AWS knows of its certificate."""
     own = make_ca(bench.operator.now)
     bench.world.store.save_signer(Signer(cas=(own,)))
@@ -170,35 +170,35 @@ def _signs(bench: Bench, answer: dict[str, Any], ca_id: str | None = None) -> Si
     return own
 
 
-def _signs_nothing(bench: Bench) -> None:
+def _signs_nothing(bench: TrialBench) -> None:
     _signs(bench, {"errorMessage": "The key is disabled."})
 
 
-def _begins_at_once(bench: Bench) -> None:
+def _begins_at_once(bench: TrialBench) -> None:
     bench.operator.answers("DescribeJob", {"job": {"status": "COMPLETED"}})
 
 
-def _empty_shadow(bench: Bench) -> None:
+def _empty_shadow(bench: TrialBench) -> None:
     indexed = {"thingIndexingConfiguration": {"namedShadowIndexingMode": "ON"}}
     bench.operator.answers("GetIndexingConfiguration", indexed)
     shadow = f'{{"name": {{"{SHADOW}": {{"reported": {{"health": 0}}}}}}}}'
     bench.operator.answers("SearchIndex", {"things": [{"thingName": THING, "shadow": shadow}]})
 
 
-def _not_delivered(bench: Bench) -> None:
+def _not_delivered(bench: TrialBench) -> None:
     bench.operator.answers("SetAlarmState", {})
     failed = {"HistorySummary": "Failed to execute action arn:aws:sns:eu-west-1:123456789012:alarms"}
     bench.operator.answers("DescribeAlarmHistory", {"AlarmHistoryItems": [failed]})
 
 
-def _rotates_all_the_same(bench: Bench) -> None:
+def _rotates_all_the_same(bench: TrialBench) -> None:
     bench.operator.answers("PutFunctionConcurrency", {})
     bench.operator.answers("DeleteFunctionConcurrency", {})
     bench.ends(0)
 
 
 # What AWS does otherwise than expected, and what is told of it.
-SURPRISES: dict[str, tuple[Callable[[Bench], None], str]] = {
+SURPRISES: dict[str, tuple[Callable[[TrialBench], None], str]] = {
     "quotas": (_quotas, "RegisterThing: 0 a second"),
     "drift": (_drift, "Hook MODIFIED"),
     "refusal": (_let_in, "Exit code 0"),
@@ -223,7 +223,7 @@ def test_each_step_that_can_meet_a_surprise_has_one_here() -> None:
 
 
 @pytest.mark.parametrize("key", SURPRISES)
-def test_a_surprise_is_told(bench: Bench, key: str) -> None:
+def test_a_surprise_is_told(bench: TrialBench, key: str) -> None:
     """With what was seen."""
     arrange, told = SURPRISES[key]
     arrange(bench)
@@ -232,7 +232,7 @@ def test_a_surprise_is_told(bench: Bench, key: str) -> None:
     assert told in text
 
 
-def test_metrics_that_do_not_appear_are_not_shown(bench: Bench) -> None:
+def test_metrics_that_do_not_appear_are_not_shown(bench: TrialBench) -> None:
     """After ten minutes."""
     bench.operator.answers("ListMetrics", {"Metrics": []})
     outcome, text = bench.tries("metrics")
@@ -243,7 +243,7 @@ def test_metrics_that_do_not_appear_are_not_shown(bench: Bench) -> None:
 # -- what a step leaves ------------------------------------------------------------------------------------------------
 
 
-def test_after_a_wrong_token_the_right_one_is_in_place(bench: Bench) -> None:
+def test_after_a_wrong_token_the_right_one_is_in_place(bench: TrialBench) -> None:
     """Whatever came of it."""
     _let_in(bench)
     bench.tries("refusal")
@@ -251,7 +251,7 @@ def test_after_a_wrong_token_the_right_one_is_in_place(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("connects", [True, False])
-def test_the_certificate_is_attached_to_its_thing_again(bench: Bench, *, connects: bool) -> None:
+def test_the_certificate_is_attached_to_its_thing_again(bench: TrialBench, *, connects: bool) -> None:
     """Whether AWS converts it in place or not, and whether it connects then or not."""
     bench.ends(0 if connects else 1)
     outcome, text = bench.tries("plain")
@@ -260,7 +260,7 @@ def test_the_certificate_is_attached_to_its_thing_again(bench: Bench, *, connect
     assert bench.world.registry.things_of(bench.certificate) == (THING,)
 
 
-def test_the_alarm_and_the_hook_are_given_back(bench: Bench) -> None:
+def test_the_alarm_and_the_hook_are_given_back(bench: TrialBench) -> None:
     """Both are the stack's."""
     for arrange, key in ((_not_delivered, "alarm"), (_rotates_all_the_same, "throttled")):
         arrange(bench)
@@ -270,14 +270,14 @@ def test_the_alarm_and_the_hook_are_given_back(bench: Bench) -> None:
     assert "DeleteFunctionConcurrency" in asked[asked.index("PutFunctionConcurrency") :]
 
 
-def test_the_job_is_deleted(bench: Bench) -> None:
+def test_the_job_is_deleted(bench: TrialBench) -> None:
     """Also where its state is none that was expected."""
     _begins_at_once(bench)
     bench.tries("schedule")
     assert bench.world.owner.list_jobs()["jobs"] == []
 
 
-def test_what_the_signer_signs_is_registered_and_deleted(bench: Bench) -> None:
+def test_what_the_signer_signs_is_registered_and_deleted(bench: TrialBench) -> None:
     """It is of the CA that signs, and never ACTIVE; nothing but it is asked for."""
     own = _signs(bench, {"certificatePem": "-----BEGIN CERTIFICATE-----"})
     outcome, text = bench.tries("signer")
@@ -290,20 +290,20 @@ def test_what_the_signer_signs_is_registered_and_deleted(bench: Bench) -> None:
     assert given["DeleteCertificate"]["certificateId"] == SIGNED
 
 
-def test_a_certificate_of_an_unknown_ca_is_a_surprise_and_deleted(bench: Bench) -> None:
+def test_a_certificate_of_an_unknown_ca_is_a_surprise_and_deleted(bench: TrialBench) -> None:
     """`ca --retire` asks which certificates rest on a CA."""
     _signs(bench, {"certificatePem": "-----BEGIN CERTIFICATE-----"}, "of another")
     assert bench.tries("signer")[0] is FactOutcome.SURPRISE
     assert bench.operator.calls[-1] == "DeleteCertificate"
 
 
-def test_a_stack_without_a_signer_shows_nothing_of_it(bench: Bench) -> None:
+def test_a_stack_without_a_signer_shows_nothing_of_it(bench: TrialBench) -> None:
     """And no function is called."""
     assert bench.tries("signer")[0] is FactOutcome.NOT_SHOWN
     assert "Invoke" not in bench.operator.calls
 
 
-def test_a_certificate_that_goes_after_some_rounds_is_as_expected(bench: Bench) -> None:
+def test_a_certificate_that_goes_after_some_rounds_is_as_expected(bench: TrialBench) -> None:
     """The sweep itself does it here."""
     _never_gone(bench)
     (old,) = set(bench.world.registry.certificates_of(THING)) - {bench.certificate}
