@@ -8,7 +8,8 @@ import pytest
 
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
 from agent.sandbox.jobs import MAX_DOCUMENT, JobStatus
-from support.unit.sandbox_jobs import JOBS, NOON, ROTATE, THING, JobGateway, summary
+from support.unit.sandbox_gateway import NOON, THING
+from support.unit.sandbox_jobs import JOBS, ROTATE, JobGateway, summary
 
 # -- notifications -----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agent.sandbox.jobs import JobStatus
-from support.unit.sandbox_jobs import JOBS, NOON, ROTATE, THING, JobGateway, register, summary
+from support.unit.sandbox_gateway import NOON, THING, register
+from support.unit.sandbox_jobs import JOBS, ROTATE, JobGateway, summary
 
 # -- what is pending ---------------------------------------------------------------------------------------------------
 

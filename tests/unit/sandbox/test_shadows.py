@@ -1,62 +1,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.sandbox.authority import AWS_NOT_AFTER, name
-from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
-from agent.sandbox.policies import GATEWAY
+from support.unit.sandbox_gateway import NOON, THING, SandboxGateway
 
-if TYPE_CHECKING:
-    from agent.sandbox.answers import Answer, Reply
-
-THING = "gw-1"
 SHADOW = f"$aws/things/{THING}/shadow/name/certificate"
-START = datetime(2027, 3, 1, 12, tzinfo=UTC)
-NOON = 1_803_902_400  # START, in seconds since the epoch
 AT_NOON = {"timestamp": NOON}
 
 
-@dataclass
-class ShadowGateway:
-    """One gateway before a cloud whose clock is set by the test, and what the cloud said by itself."""
+class ShadowGateway(SandboxGateway):
+    """A gateway that reports to its shadow."""
 
-    now: datetime = START
-    heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.cloud = Cloud(lambda: self.now)
-        self.cloud.attach(self)
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self.cloud.authority.issue_client(name("x"), key.public_key(), START, AWS_NOT_AFTER)
-        self.entry = self.cloud.registry.add(certificate, Status.ACTIVE)
-        self.entry.policies, self.entry.thing_name = [GATEWAY], THING
-
-    def deliver(self, message: Reply, to: str | None) -> None:
-        """Keep what the cloud says to all."""
-        assert to is None
-        self.heard.append((message.topic.removeprefix(f"{SHADOW}/"), json.loads(message.payload)))
-
-    def cut(self, certificate_id: str) -> None:
-        """No shadow cuts a connection."""
-        raise AssertionError(certificate_id)
-
-    def publish(self, verb: str, payload: bytes) -> Answer:
-        """Publish to the shadow's topic."""
-        return self.cloud.publish(self.entry, THING, f"{SHADOW}/{verb}", payload)
-
-    def ask(self, verb: str, **request: Any) -> tuple[str, dict[str, Any]]:
-        """Ask, and return whether it was accepted or rejected, and the reply."""
-        (reply,) = self.publish(verb, json.dumps(request).encode()).replies
-        topic, _, verdict = reply.topic.rpartition("/")
-        assert topic == f"{SHADOW}/{verb}"
-        return verdict, json.loads(reply.payload)
+    topic = SHADOW
 
     def report(self, **reported: Any) -> dict[str, Any]:
         """Report something, which must be accepted."""
@@ -70,11 +30,6 @@ class ShadowGateway:
         assert document is not None
         state: dict[str, Any] = document["state"]
         return state
-
-    def since(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return what was heard since the last time."""
-        heard, self.heard = self.heard, []
-        return heard
 
 
 @pytest.fixture
