@@ -14,7 +14,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
 from agent.sandbox.faults import Effect, Operation
-from support.faults import ASK, CONNECT, CREATE, NETWORK, POLICY, PROTOCOL, REGISTER, _watch
+from support.faults import ASK, CONNECT, CREATE, NETWORK, POLICY, PROTOCOL, REGISTER, watch
 from support.rig import Rig, is_told
 
 DAY = timedelta(days=1)
@@ -98,7 +98,7 @@ OVERCOME = [
 @pytest.mark.parametrize("case", OVERCOME, ids=str)
 def test_what_strikes_once_is_overcome(gateway: Rig, case: Passing) -> None:
     """One fault of any kind delays a rotation and costs no more than what cannot be known for sure."""
-    told = _watch(gateway)
+    told = watch(gateway)
     gateway.fault(case.operation, case.effect)
     record = gateway.rotate().record
 

@@ -9,7 +9,7 @@ import pytest
 from agent.core.change.lifecycle import Phase
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect
-from support.faults import CREATE, PROTOCOL, REGISTER, _watch
+from support.faults import CREATE, PROTOCOL, REGISTER, watch
 from support.rig import Rig, is_told
 
 
@@ -86,7 +86,7 @@ HOSTILE = {
 @pytest.mark.parametrize("payload", HOSTILE.values(), ids=HOSTILE)
 def test_no_reply_can_do_harm(gateway: Rig, payload: bytes) -> None:
     """Whatever bytes come for a certificate, they are not used, told in one clean sentence, and asked for again."""
-    told = _watch(gateway)
+    told = watch(gateway)
     gateway.fault(CREATE, Effect.HOSTILE, payload=payload)
 
     assert gateway.rotate().record.phase is Phase.COMMITTED
@@ -102,7 +102,7 @@ def test_no_reply_can_do_harm(gateway: Rig, payload: bytes) -> None:
 )
 def test_no_answer_to_a_registration_can_do_harm(gateway: Rig, payload: bytes) -> None:
     """A registration whose answer cannot be read is sent again, with the same token."""
-    told = _watch(gateway)
+    told = watch(gateway)
     gateway.fault(REGISTER, Effect.HOSTILE, payload=payload)
 
     assert gateway.rotate().record.phase is Phase.COMMITTED

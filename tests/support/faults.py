@@ -18,7 +18,7 @@ CONNECT, CREATE, REGISTER, ASK = (Operation(name) for name in ("connect", "creat
 NETWORK, PROTOCOL, POLICY = FailureClass.NETWORK, FailureClass.PROTOCOL, FailureClass.POLICY
 
 
-def _watch(rig: Rig) -> list[Failure]:
+def watch(rig: Rig) -> list[Failure]:
     """Return a list that fills with the failures that are saved in the record from now on."""
     failures: list[Failure] = []
     save = rig.store.save_change

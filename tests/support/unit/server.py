@@ -132,7 +132,7 @@ class Daemon:
         data = bytearray()
         late = self.loop.later(30, partial(pytest.fail, "the connection is not closed"))
         with caller:
-            while (piece := _received(caller)) != b"":
+            while (piece := received(caller)) != b"":
                 if piece is None:
                     self.loop.turn()
                 else:
@@ -151,7 +151,8 @@ class Daemon:
         self.loop.close()
 
 
-def _received(caller: socket.socket) -> bytes | None:
+def received(caller: socket.socket) -> bytes | None:
+    """Return what has come: nothing yet is None, and the end is empty."""
     try:
         return caller.recv(65_536)
     except BlockingIOError:

@@ -86,11 +86,9 @@ class CanaryPlace:
     def secrets(self) -> set[str]:
         """Every secret of this gateway, keys line by line and in one piece."""
         keys = [path for path in self.directory.rglob("key.pem") if path.is_file()]
-        lines = {line for key in keys for line in _key_lines(key.read_text())}
+        lines = {line for key in keys for line in key_lines(key.read_text())}
         tokens = {entry.token for entry in self.rig.cloud.registry.values() if entry.token}
-        return (
-            lines | tokens | {ONE_TIME, IN_A_FILE, PASSWORD, STORE_PASSWORD, SIGNATURE} | set(_key_lines(FOREIGN_KEY))
-        )
+        return lines | tokens | {ONE_TIME, IN_A_FILE, PASSWORD, STORE_PASSWORD, SIGNATURE} | set(key_lines(FOREIGN_KEY))
 
     def collect(
         self, *arguments: str, user: int | None = None, expect: int = 0, target: Path | None = None
@@ -141,7 +139,8 @@ def read(target: Path) -> dict[str, str]:
     }
 
 
-def _key_lines(pem: str) -> list[str]:
+def key_lines(pem: str) -> list[str]:
+    """Return the lines of a PEM text that would tell something of a key."""
     return [line for line in pem.splitlines() if not line.startswith("-----") and len(line) > 12]
 
 

@@ -22,7 +22,7 @@ from support.unit.support_bundle import (
     SIGNATURE,
     STORE_PASSWORD,
     CanaryPlace,
-    _key_lines,
+    key_lines,
     missing,
     read,
 )
@@ -166,7 +166,7 @@ def test_the_journal_may_hold_anything(enrolled: CanaryPlace) -> None:
     keys = [path.read_text() for path in enrolled.directory.rglob("state/**/key.pem")]
     token = next(entry.token for entry in enrolled.rig.cloud.registry.values() if entry.token)
     claim = enrolled.rig.cloud.claim.key_pem.decode()
-    whole = "".join(_key_lines(claim))
+    whole = "".join(key_lines(claim))
     url = f"https://bucket.s3.eu-west-1.amazonaws.com/a%20b/x.tar?X-Amz-Expires=60&X-Amz-Signature={SIGNATURE}"
     lines = [
         *keys, claim, f"the key is {whole}", json.dumps({"key": FOREIGN_KEY}), f"token={token}&more",

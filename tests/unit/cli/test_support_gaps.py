@@ -13,7 +13,7 @@ import pytest
 
 from agent.cli import support
 from support.surroundings import need_root
-from support.unit.support_bundle import NAMES, CanaryPlace, _key_lines, missing
+from support.unit.support_bundle import NAMES, CanaryPlace, key_lines, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,9 +208,9 @@ def test_a_program_that_does_not_end_is_not_waited_for(enrolled: CanaryPlace, mo
 def test_base64_of_a_key_in_der_is_no_way_around(enrolled: CanaryPlace) -> None:
     """The lines of a key are its DER in base64, so that is searched for; here to see that the search itself works."""
     pem = (enrolled.directory / "state" / "current" / "key.pem").read_text()
-    der = base64.b64decode("".join(_key_lines(pem)))
+    der = base64.b64decode("".join(key_lines(pem)))
     enrolled.journal = base64.b64encode(der).decode() + "\n"
-    assert enrolled.secrets & set(_key_lines(pem))
+    assert enrolled.secrets & set(key_lines(pem))
     assert enrolled.archive()["journal.txt"].startswith("[REMOVED]")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent.core.control_protocol import NothingMessage
 from agent.daemon.control.client import Client, ClientLimits
 from support import campaigns
-from support.unit.server import DONE, END, LIMITS, NOBODY, SMALL, STATUS, Daemon, _received, acting, descriptors, error
+from support.unit.server import DONE, END, LIMITS, NOBODY, SMALL, STATUS, Daemon, acting, descriptors, error, received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,7 +193,7 @@ def test_a_client_that_reads_slowly_is_kept(daemon: Daemon) -> None:
     assert client._deadline.due > before.due
     client.end(END)
     rest = bytearray()
-    while (piece := _received(caller)) != b"":
+    while (piece := received(caller)) != b"":
         rest += piece or b""
         if piece is None:
             daemon.loop.turn()
