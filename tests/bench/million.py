@@ -1,7 +1,7 @@
 """What a million gateways ask of the account at once, simulated from the agent's own parts.
 
-The simulation is `fleetyear.peaks`; added here are the busiest hour, since the fleet's mean is less than one rotation a
-second, and the same fleet with turns that are drawn by lot. `python -m bench.million` prints it as JSON.
+The simulation is `fleetpeaks.peaks`; added here are the busiest hour, since the fleet's mean is less than one rotation
+a second, and the same fleet with turns that are drawn by lot. `python -m bench.million` prints it as JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(results: Results) -> None:
     found = child.ask("bench.million", PATIENCE)
     missing = [name for name in NAMES if name not in found]
     if missing:
-        raise BenchError(f"not available: {found.get('why') or 'fleetyear.peaks() has no ' + ', '.join(missing)}")
+        raise BenchError(f"not available: {found.get('why') or 'fleetpeaks.peaks() has no ' + ', '.join(missing)}")
     results.put("fleet.hour", [found["hour"]], [found["even"]], "the floor is an even spread")
     note = "the floor is the same fleet with the times drawn by lot: no gateway knows of the others"
     results.put("fleet.second", [found["turns"]], [found["by_lot"]], note)
@@ -64,11 +64,11 @@ def busiest(length: float) -> dict[str, float]:
 def main() -> None:
     """Print what the simulation says, or why there is none."""
     try:
-        fleetyear = importlib.import_module("support.fleetyear")
+        fleetpeaks = importlib.import_module("support.fleetpeaks")
     except ModuleNotFoundError:
-        json.dump({"why": "tests/support/fleetyear.py is missing"}, sys.stdout)
+        json.dump({"why": "tests/support/fleetpeaks.py is missing"}, sys.stdout)
         return
-    peaks: Any = fleetyear.peaks(DEVICES, SEED)
+    peaks: Any = fleetpeaks.peaks(DEVICES, SEED)
     json.dump({**asdict(peaks), **busiest(RenewalPolicy().window.total_seconds())}, sys.stdout, default=str)
 
 

@@ -23,7 +23,6 @@ LONGER_TESTS = {
     "integration/test_stack.py",
     "support/crashkit/alice.py",
     "support/crashkit/campaign.py",
-    "support/fleetyear.py",
     "support/walkkit/steps.py",
     "system/test_dependants.py",
 }

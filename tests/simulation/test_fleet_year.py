@@ -13,20 +13,18 @@ from agent.core.change.decide import Limits
 from agent.core.when.maintenance import MaintenanceWindow
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 from support import campaigns
+from support.fleetpeaks import LONGEST_DELAY, Peaks, peaks
 from support.fleetyear import (
     CONNECTIONS,
     CONNECTS_PER_SECOND,
     DAY,
     HOUR,
-    LONGEST_DELAY,
     START,
     FleetStory,
-    Peaks,
     Record,
     Year,
     busiest_minute,
     most_in_a_day,
-    peaks,
 )
 
 if TYPE_CHECKING:

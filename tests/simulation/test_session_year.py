@@ -10,7 +10,8 @@ import pytest
 
 from agent.core.change.decide import Limits
 from support import campaigns
-from support.fleetyear import DAY, HOUR, LONGEST_DELAY, YEAR
+from support.fleetpeaks import LONGEST_DELAY
+from support.fleetyear import DAY, HOUR, YEAR
 from support.sessionyear import CLOCKLESS, MODES, REVOCATIONS, STORY, YearVisited, line, visited
 
 GATEWAYS = len(campaigns.places(8, 2))

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from agent.core.change.decide import Limits
-from support.fleetyear import DAY, HOUR, LONGEST_DELAY, FleetStory, Year
+from support.fleetpeaks import LONGEST_DELAY
+from support.fleetyear import DAY, HOUR, FleetStory, Year
 from support.shortlives import Fleet, ShortLivesToll, story
 
 SAMPLE = Fleet(gateways=50, away=10)

@@ -1,7 +1,7 @@
 """What a large fleet asks of the account's APIs: the backend's own functions, at the times of the agents' own schedule.
 
 What one rotation, retirement and deletion ask is measured, by having the functions decide about one gateway in memory;
-when they come is `fleetyear.course`. Added are what AWS does itself in RegisterThing, and how AWS rolls a job out: so
+when they come is `fleetpeaks.course`. Added are what AWS does itself in RegisterThing, and how AWS rolls a job out: so
 many in a minute, at no known times within it.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from agent.backend.handlers import sweep
 from agent.config.values import RotationConfig
 from agent.core.when.retirement import wait_after
-from support import fleetyear
+from support import fleetpeaks
 from support.account import MINUTE, SETTINGS, World
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ class Load:
 
 def load(gateways: int, seed: int) -> Load:
     """Return what a fleet asks whose certificates were all issued at the same instant."""
-    course, each, chance = fleetyear.course(gateways, seed), asked(), random.Random(seed)  # noqa: S311 - reproducible
+    course, each, chance = fleetpeaks.course(gateways, seed), asked(), random.Random(seed)  # noqa: S311 - reproducible
     grace = int(RotationConfig().grace.total_seconds())
     late = course.turns[-grace:] + course.turns[:-grace]  # as if one window followed the other
-    first = int(fleetyear.LONGEST_DELAY.total_seconds())
+    first = int(fleetpeaks.LONGEST_DELAY.total_seconds())
     ordered = _ordered(gateways, chance)
     nothing = array("H", bytes(2 * len(ordered)))
     return Load(
@@ -161,10 +161,10 @@ def load(gateways: int, seed: int) -> Load:
 
 
 def _afterwards(
-    course: fleetyear.Course, late: Sequence[int], chance: random.Random
+    course: fleetpeaks.Course, late: Sequence[int], chance: random.Random
 ) -> tuple[Sequence[int], Sequence[int]]:
     """Return what begins in each second after the outage: what has waited, and what is due by then anyway."""
-    outage = fleetyear.OUTAGE.total_seconds()
+    outage = fleetpeaks.OUTAGE.total_seconds()
     begins = len(course.turns) // 2 + int(outage)
     connected = course.connected[: len(course.asked)]  # as many were to be retired meanwhile
     asked = [at + wait_after(outage + at, chance.random()) for at in connected]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from agent.core.failure.retry import unhurried_delay
 from agent.core.when.renewal import RenewalPolicy, renewal_window, splay
 from agent.core.when.schedule import AFTER_FAILED_ENROLMENT
-from support.fleetyear import ALMOST_ONE, DAY, HOUR, LONGEST_DELAY, START, YEAR
+from support.fleetpeaks import LONGEST_DELAY
+from support.fleetyear import ALMOST_ONE, DAY, HOUR, START, YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
