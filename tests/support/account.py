@@ -67,8 +67,8 @@ class WatchedPort:
         return tell
 
 
-class World:
-    """One account and what happens to it.
+class OperatedAccount:
+    """One account: what its operator does to it, and how its certificates stand.
 
     Attributes:
         now: The time.
@@ -140,6 +140,26 @@ class World:
     def rescue(self, certificate: str) -> None:
         """Take a retirement back."""
         self.registry.set_status(certificate, Status.ACTIVE)
+
+    # -- how it stands -------------------------------------------------------------------------------------------------
+
+    def status(self, certificate: str) -> Status | None:
+        """Return the state of a certificate, or None when it is gone."""
+        found = self.registry.certificate(certificate)
+        return found.status if found else None
+
+    def active(self, thing: str = "gw-0042") -> set[str]:
+        """Return the active certificates of a thing."""
+        attached = self.registry.certificates_of(thing) or ()
+        return {item for item in attached if self.status(item) is Status.ACTIVE}
+
+    def counts(self, metric: Metric) -> int:
+        """Return how much was counted of something."""
+        return sum(value for name, value, _ in self.outbox.counted if name is metric)
+
+
+class World(OperatedAccount):
+    """One account and what happens to it: AWS IoT Core and the gateways come by."""
 
     # -- AWS IoT Core --------------------------------------------------------------------------------------------------
 
@@ -236,21 +256,7 @@ class World:
         assert answer["statusCode"] == found.get("code", 200)
         return found
 
-    # -- what is there -------------------------------------------------------------------------------------------------
-
-    def status(self, certificate: str) -> Status | None:
-        """Return the state of a certificate, or None when it is gone."""
-        found = self.registry.certificate(certificate)
-        return found.status if found else None
-
-    def active(self, thing: str = "gw-0042") -> set[str]:
-        """Return the active certificates of a thing."""
-        attached = self.registry.certificates_of(thing) or ()
-        return {item for item in attached if self.status(item) is Status.ACTIVE}
-
-    def counts(self, metric: Metric) -> int:
-        """Return how much was counted of something."""
-        return sum(value for name, value, _ in self.outbox.counted if name is metric)
+    # -- what goes wrong -----------------------------------------------------------------------------------------------
 
     def failing(self, step: int, *, for_good: bool = False) -> Callable[[str], None]:
         """Return what fails the verb of a number, counted from now on, and with `for_good` all that follow it."""

@@ -37,8 +37,8 @@ CLIENT_ID = "gw-0042-cert-agent"
 _TAIL = 4_000  # characters of the log in a failed test's message
 
 
-class RunningDaemon:
-    """One daemon, which may be stopped, killed and started again; a context manager.
+class DaemonProcess:
+    """One daemon, which may be stopped, killed and started again, and what any user may see of it.
 
     It is forked from a process that has read its modules (see `support.warm`), but as systemd starts it where a test
     asks for that (`started`) or gives it an environment.
@@ -57,20 +57,6 @@ class RunningDaemon:
         self.environment = environment
         self._started = started or bool(environment)
         self._workers: dict[int, int] = {}
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            self._end()
-        finally:
-            self._see_workers_off()
-        self.gateway.remember(Ran(arguments=("run",), code=self.process.returncode, out=self.said(), err=""))
-        if kind is None:
-            assert "Traceback" not in self.said(), self.said()
-            assert self.gateway.service.front.log.defects == []
 
     # -- its life --------------------------------------------------------------------------------------------------
 
@@ -95,12 +81,6 @@ class RunningDaemon:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
-
-    def reload(self) -> None:
-        """Have it read its configuration again, and wait until it says what came of it."""
-        lines = self.said().count("reload")
-        self.signal(signal.SIGHUP)
-        self.until(lambda: self.said().count("reload") > lines, "a reload")
 
     @property
     def pid(self) -> int:
@@ -201,7 +181,29 @@ class RunningDaemon:
         document = self.published()
         return bool(document) and not document["change"] and not self.workers()
 
-    # -- waiting ---------------------------------------------------------------------------------------------------
+
+class RunningDaemon(DaemonProcess):
+    """One daemon that is waited for; a context manager, which ends it."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._end()
+        finally:
+            self._see_workers_off()
+        self.gateway.remember(Ran(arguments=("run",), code=self.process.returncode, out=self.said(), err=""))
+        if kind is None:
+            assert "Traceback" not in self.said(), self.said()
+            assert self.gateway.service.front.log.defects == []
+
+    def reload(self) -> None:
+        """Have it read its configuration again, and wait until it says what came of it."""
+        lines = self.said().count("reload")
+        self.signal(signal.SIGHUP)
+        self.until(lambda: self.said().count("reload") > lines, "a reload")
 
     def until(self, condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
         """Return once something holds; fail when it does not in time, or when the daemon ends."""

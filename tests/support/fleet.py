@@ -75,12 +75,79 @@ class Tap:
         return [body for topic, body in list(self.asked) if topic.endswith(end)]
 
 
-class Site:
+class JobOwner:
+    """The operator of one gateway, in its cloud: jobs, wishes, what was asked, and what goes wrong."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def requests(self, operation: Operation) -> list[Request]:
+        """Return the requests of one kind, in order."""
+        return [request for request in list(self.cloud.requests) if request.operation == operation]
+
+    def fault(self, operation: Operation, effect: Effect, times: int | None = 1, payload: bytes = b"") -> None:
+        """Make something go wrong."""
+        self.cloud.faults.add(Fault(operation=operation, effect=effect, times=times, payload=payload))
+
+    def push(self, topic: str, payload: bytes) -> None:
+        """Have the cloud say something that no gateway asked for."""
+        self.cloud.push(THING, topic, payload)
+
+    def notify(self) -> None:
+        """Have the cloud say that the list of jobs has changed."""
+        self.push(NOTIFY, b'{"timestamp": 1, "jobs": {}}')
+
+    def job(self, document: Mapping[str, Any] | bytes, job_id: str | None = None) -> str:
+        """Queue a job."""
+        return self.cloud.create_job(THING, document, job_id)
+
+    def rotation(self, **more: Any) -> str:
+        """Queue a job that asks for a rotation."""
+        return self.job({"operation": "rotate-certificate", "reason": "from the operator", **more})
+
+    def execution(self, job_id: str) -> CloudExecution:
+        """Return a job's latest execution."""
+        return self.cloud.job(THING, job_id)
+
+    def reaches(self, job_id: str, status: JobStatus, patience: float = PATIENCE) -> CloudExecution:
+        """Wait until a job's latest execution has a status, and return it."""
+
+        def reached() -> CloudExecution | None:
+            execution = self.execution(job_id)
+            assert execution.status == status or execution.status.pending, execution
+            return execution if execution.status == status else None
+
+        return until(reached, f"{job_id} becomes {status}", patience)
+
+    def settle(self) -> None:
+        """Wait until a job that was queued only now is done: all that was there before has been looked at."""
+        job_id = self.job({"operation": "report"})
+        until(lambda: not self.execution(job_id).status.pending, "a report is given")
+
+    def desired(self, wish: Mapping[str, Any] | None) -> None:
+        """Have the shadow wish for a renewal window."""
+        self.cloud.desire(THING, SHADOW, {"renew": wish})
+
+    @property
+    def shadow(self) -> dict[str, Any]:
+        """The shadow's state."""
+        document = self.cloud.shadow(THING, SHADOW) or {}
+        state: dict[str, Any] = document.get("state", {})
+        return state
+
+    @property
+    def reported(self) -> dict[str, Any]:
+        """What the shadow reports."""
+        reported: dict[str, Any] = self.shadow.get("reported", {})
+        return reported
+
+
+class Site(JobOwner):
     """One gateway with `iot-cert run` on it, and the operator's view of it; a context manager."""
 
     def __init__(self, gateway: Gateway) -> None:
+        super().__init__(gateway.cloud)
         self.gateway = gateway
-        self.cloud = gateway.cloud
         self.tap = Tap(gateway.cloud)
         self._log = gateway.directory / "daemon.log"
         self._process: Forked | None = None
@@ -183,66 +250,6 @@ class Site:
     def up(self) -> bool:
         """Whether the daemon says that it is connected, and the cloud agrees."""
         return bool(self.live) and (self.status.get("connection") or {}).get("state") == "up"
-
-    def requests(self, operation: Operation) -> list[Request]:
-        """Return the requests of one kind, in order."""
-        return [request for request in list(self.cloud.requests) if request.operation == operation]
-
-    def fault(self, operation: Operation, effect: Effect, times: int | None = 1, payload: bytes = b"") -> None:
-        """Make something go wrong."""
-        self.cloud.faults.add(Fault(operation=operation, effect=effect, times=times, payload=payload))
-
-    def push(self, topic: str, payload: bytes) -> None:
-        """Have the cloud say something that no gateway asked for."""
-        self.cloud.push(THING, topic, payload)
-
-    def notify(self) -> None:
-        """Have the cloud say that the list of jobs has changed."""
-        self.push(NOTIFY, b'{"timestamp": 1, "jobs": {}}')
-
-    def job(self, document: Mapping[str, Any] | bytes, job_id: str | None = None) -> str:
-        """Queue a job."""
-        return self.cloud.create_job(THING, document, job_id)
-
-    def rotation(self, **more: Any) -> str:
-        """Queue a job that asks for a rotation."""
-        return self.job({"operation": "rotate-certificate", "reason": "from the operator", **more})
-
-    def execution(self, job_id: str) -> CloudExecution:
-        """Return a job's latest execution."""
-        return self.cloud.job(THING, job_id)
-
-    def reaches(self, job_id: str, status: JobStatus, patience: float = PATIENCE) -> CloudExecution:
-        """Wait until a job's latest execution has a status, and return it."""
-
-        def reached() -> CloudExecution | None:
-            execution = self.execution(job_id)
-            assert execution.status == status or execution.status.pending, execution
-            return execution if execution.status == status else None
-
-        return until(reached, f"{job_id} becomes {status}", patience)
-
-    def settle(self) -> None:
-        """Wait until a job that was queued only now is done: all that was there before has been looked at."""
-        job_id = self.job({"operation": "report"})
-        until(lambda: not self.execution(job_id).status.pending, "a report is given")
-
-    def desired(self, wish: Mapping[str, Any] | None) -> None:
-        """Have the shadow wish for a renewal window."""
-        self.cloud.desire(THING, SHADOW, {"renew": wish})
-
-    @property
-    def shadow(self) -> dict[str, Any]:
-        """The shadow's state."""
-        document = self.cloud.shadow(THING, SHADOW) or {}
-        state: dict[str, Any] = document.get("state", {})
-        return state
-
-    @property
-    def reported(self) -> dict[str, Any]:
-        """What the shadow reports."""
-        reported: dict[str, Any] = self.shadow.get("reported", {})
-        return reported
 
 
 def listed(*executions: tuple[str, int, int]) -> dict[str, Any]:
