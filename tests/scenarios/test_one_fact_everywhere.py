@@ -27,7 +27,7 @@ from agent.core.when.schedule import Pause
 from agent.daemon.cloud.session import SessionStatus
 from support import make
 from support.situations import OF_OTHERS, SITUATIONS, Situation
-from support.told import DAY, Place, place
+from support.told import DAY, ConnectedPlace, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ PARTICULAR = {
 }
 
 
-def waiting(here: Place, phase: Phase = Phase.REQUESTED, **changes: Any) -> None:
+def waiting(here: ConnectedPlace, phase: Phase = Phase.REQUESTED, **changes: Any) -> None:
     """Let a job's rotation wait for its next try."""
     here.fly(
         make.record(
@@ -65,20 +65,20 @@ def waiting(here: Place, phase: Phase = Phase.REQUESTED, **changes: Any) -> None
     )
 
 
-def spent(here: Place) -> None:
+def spent(here: ConnectedPlace) -> None:
     """Let a rotation wait for the daily budget."""
     requests = tuple(here.now - hours * HOUR for hours in (4, 3, 2, 1))
     ready = {"generation": 2, "base": 1, "requests": requests}
     here.fly(make.record(Phase.KEY_READY, planned_at=here.now, entered_at=here.now, **ready))
 
 
-def failed(here: Place) -> None:
+def failed(here: ConnectedPlace) -> None:
     """Let a rotation that is due wait after failures."""
     for hours in (3, 2):
         here.end(make.finished(Phase.REJECTED, at=here.now - hours * HOUR, generation=2, failure=TROUBLE))
 
 
-def tried_again(here: Place) -> None:
+def tried_again(here: ConnectedPlace) -> None:
     """Let the session wait for its next try, long enough for it to be told."""
     here.daemon.cloud.session._status = SessionStatus(state=ConnectionState.DOWN)
     here.daemon.cloud.session._schedule(SOON.total_seconds())
@@ -86,13 +86,13 @@ def tried_again(here: Place) -> None:
     here.clock.advance(seconds=61)
 
 
-def taken_over(here: Place) -> None:
+def taken_over(here: ConnectedPlace) -> None:
     """Let another client have the client id."""
     verdict = after_takeover(ReconnectState(), 0, 0.5)
     here.daemon.cloud.session._lost_to_another(verdict, "Another client connected as gw-0042", guessed=False)
 
 
-def expired_anchor(here: Place) -> None:
+def expired_anchor(here: ConnectedPlace) -> None:
     """Let the one anchor, which the endpoint chained to, be over while the certificate is not."""
     seen = here.daemon.facts._seen
     assert seen is not None
@@ -135,7 +135,7 @@ EACH = SITUATIONS | WAITING
 class Tellers:
     """What each of them says of one gateway at one moment."""
 
-    def __init__(self, here: Place) -> None:
+    def __init__(self, here: ConnectedPlace) -> None:
         here.daemon.report.publish()
         self.here = here
         self.exit, printed = here.hear("status", "--json")
@@ -176,7 +176,7 @@ def at(text: object) -> datetime | None:
 
 
 @contextmanager
-def gateway(name: str) -> Iterator[Place]:
+def gateway(name: str) -> Iterator[ConnectedPlace]:
     """Bring a gateway into a situation."""
     situation = EACH[name]
     with place(**situation.made) as here:
