@@ -11,6 +11,7 @@ import _socket  # the module `socket` around it takes longer to import than ever
 import errno
 import json
 import os
+import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ _LONGEST_ADDRESS = 107  # bytes, of a Unix socket on Linux
 _PIECE = 65_536
 _TRIES = 100  # to connect
 
-_NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED}
+_NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ELOOP}
 _RESTART = "Look at `systemctl status iot-cert-agent` and `journalctl -u iot-cert-agent`."
 
 
@@ -57,7 +58,7 @@ def call(path: str, request: bytes, *, timeout: float = TIMEOUT) -> Generator[di
             connection.sendall(request)
     except OSError as error:
         connection.close()
-        if error.errno in _NOBODY_THERE:
+        if _finds_no_daemon(error, path):
             return None
         raise _explained(error, path) from error
     messages = _messages(connection)
@@ -72,7 +73,7 @@ def listens(path: str) -> bool:
         connection.settimeout(TIMEOUT)
         _connect(connection, path, TIMEOUT)
     except OSError as error:
-        return error.errno not in _NOBODY_THERE
+        return not _finds_no_daemon(error, path)
     finally:
         connection.close()
     return True
@@ -80,12 +81,28 @@ def listens(path: str) -> bool:
 
 def elsewhere(config: Config) -> str:
     """Return that a daemon works on the state directory which this configuration does not reach, or nothing."""
-    from agent.system import locks  # noqa: PLC0415 - only the verbs that act need it
+    from agent.store.disk import kind_of  # noqa: PLC0415 - only the verbs that act need these two
+    from agent.system import locks  # noqa: PLC0415
 
     held = locks.held(config.state_dir / locks.DAEMON)
     if held is None or listens(str(config.control_socket)):
         return ""
-    return f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}."
+    text = f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}"
+    with suppress(OSError):
+        found = config.control_socket.lstat().st_mode
+        if not stat.S_ISSOCK(found):
+            return f"{text}, where {kind_of(found)} stands: once that is moved out of the way, it does so again."
+    return f"{text}."
+
+
+def _finds_no_daemon(error: OSError, path: str) -> bool:
+    """Whether nothing can listen at a path: what is no socket may be refused to this user, too."""
+    if error.errno in _NOBODY_THERE:
+        return True
+    try:
+        return not stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - `pathlib` is not imported here
+    except OSError:
+        return False
 
 
 def _explained(error: OSError, path: str) -> AgentError:

@@ -43,7 +43,7 @@ from agent.daemon.work.queue import WorkQueue
 from agent.daemon.work.results import Recipients, WorkerResults
 from agent.daemon.work.schedule_watch import ScheduleWatch
 from agent.daemon.work.worker_process import WorkerProcess
-from agent.errors import ConfigError, RefusedError, StoreError
+from agent.errors import AgentError, ConfigError, RefusedError, StoreError
 from agent.store import ownership, pauses, reported
 from agent.system.clock import chance
 from agent.system.memory import give_back
@@ -106,7 +106,7 @@ class Daemon:
         self.verbs = ControlVerbs(self.facts, followers, self._verb_calls(audit))
         self.control = ControlSocket(self.loop, self.verbs.handle, _role, turned_away=audit.turned_away)
         self.instance = SingleInstance(config.runtime_dir, config.state_dir)
-        self.surroundings = Surroundings(self.loop, self._outside_calls())
+        self.surroundings = Surroundings(self.loop, self._outside_calls(), config.control_socket)
 
     # -- how the parts are connected -------------------------------------------------------------------------------
 
@@ -143,7 +143,13 @@ class Daemon:
         )
 
     def _outside_calls(self) -> OutsideCalls:
-        return OutsideCalls(stop=self._stop, reload=self._reload, clock_set=self._on_clock_set, look=self.consider)
+        return OutsideCalls(
+            stop=self._stop,
+            reload=self._reload,
+            clock_set=self._on_clock_set,
+            look=self.consider,
+            keep_runtime=self._keep_runtime,
+        )
 
     def _start_worker(
         self, start_worker: StartWorker, order: Order, on_progress: Callable[[Progress], None],
@@ -178,7 +184,7 @@ class Daemon:
         ownership.keep_memory_private()
         self.instance.hold_runtime()
         self._hold_state()
-        self._listen()
+        self._adopt()
         self.surroundings.start()
         self.cloud.start()
         self._feed_watchdog(self._notifier.watchdog_interval())
@@ -227,12 +233,21 @@ class Daemon:
             return False
         return True
 
-    def _listen(self) -> None:
+    def _adopt(self) -> None:
         inherited = [fd for fd in self._notifier.listen_fds() if not self.cloud.adopt(fd)]
         if inherited:
             self.control.adopt(inherited[0])
-        else:
-            self.control.listen(str(self.facts.config.control_socket))
+
+    def _keep_runtime(self) -> bool:
+        """Hold the runtime directory and listen in it, whatever was done there; a gateway also works without."""
+        if self._stopping:
+            return True
+        try:
+            self.instance.hold_runtime()
+            problem = self.control.keep(str(self.facts.config.control_socket))
+        except AgentError as error:
+            problem = error.in_full
+        return self.report.runtime_kept(problem)
 
     def _feed_watchdog(self, interval: float | None) -> None:
         """Feed the watchdog from the loop itself: a loop that does not turn any more is not fed."""

@@ -26,6 +26,7 @@ class SingleInstance:
         self._runtime_dir = runtime_dir
         self._state_dir = state_dir
         self._state_lock = locks.LifeLock(state_dir / locks.DAEMON)
+        self._runtime_lock = -1
         self._unlocked = ""
         self._refusal: RefusedError | None = None
 
@@ -35,13 +36,15 @@ class SingleInstance:
         return self._refusal
 
     def hold_runtime(self) -> None:
-        """Hold the runtime directory, which is made when there is none.
+        """Hold the runtime directory, which is made when there is none, or go on holding it.
 
         Raises:
             RefusedError: Another daemon runs.
             AgentError: The directory cannot be used.
         """
         directory = self._runtime_dir
+        if self._holds_runtime():
+            return
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -50,6 +53,9 @@ class SingleInstance:
             finally:
                 os.close(folder)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and is let go of by the kernel
+            before, self._runtime_lock = self._runtime_lock, fd
+            if before >= 0:
+                os.close(before)
         except BlockingIOError:
             hint = "`systemctl status iot-cert-agent` shows it."
             raise RefusedError(f"A daemon runs already with {directory}.", hint=hint) from None
@@ -59,6 +65,16 @@ class SingleInstance:
         except OSError as error:
             text = f"{directory} cannot be used: {os.strerror(error.errno or 0)}."
             raise AgentError(text, hint=disk.remedy(error.errno)) from error
+
+    def _holds_runtime(self) -> bool:
+        """Whether the lock that is held is still what another daemon would find."""
+        if self._runtime_lock < 0:
+            return False
+        try:
+            there, here = os.lstat(self._runtime_dir / locks.DAEMON), os.fstat(self._runtime_lock)
+        except OSError:
+            return False
+        return os.path.samestat(there, here)
 
     def hold_state(self) -> str:
         """Hold the state directory as well, once there is one; cheap when it is held.
@@ -90,5 +106,5 @@ class SingleInstance:
         return self._state_lock.hold()
 
     def close(self) -> None:
-        """Let go of the state directory."""
+        """Let go of the state directory; of the runtime directory the kernel does, once nothing there is in use."""
         self._state_lock.close()

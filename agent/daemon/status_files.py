@@ -29,25 +29,35 @@ _MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)
 
 
 class StatusFiles:
-    """Writes both, when they differ from what is there."""
+    """Writes both, when there is news, and when they are not as they were written last.
+
+    Attributes:
+        problem: Why that could not be done the last time and what helps, or an empty text.
+    """
 
     def __init__(self, runtime_dir: Path) -> None:
         self._path = runtime_dir
         self._last: Mapping[str, object] = {}
+        self._written: tuple[disk.FileState, ...] = ()
+        self.problem = ""
 
-    def publish(self, status: Status, history: Iterable[ChangeRecord]) -> str:
-        """Write both; return why it could not be done, or an empty text."""
+    def publish(self, status: Status, history: Iterable[ChangeRecord]) -> bool:
+        """Write both; return whether there is another problem than before, or none any more."""
+        before, self.problem = self.problem, self._publish(status, history)
+        return self.problem != before
+
+    def _publish(self, status: Status, history: Iterable[ChangeRecord]) -> str:
         told = document(status)
         compared = {name: value for name, value in told.items() if name != "clock"}
-        if compared == self._last:
-            return ""
         try:
             with disk.directory(os.fspath(self._path)) as fd:
+                if compared == self._last and self._written == _states(fd):
+                    return ""
                 durable.replace(fd, STATUS, encode(told) + b"\n", _MODES)
                 durable.replace(fd, METRICS, metrics.render(status, history).encode(), _MODES)
+                self._last, self._written = compared, _states(fd)
         except StoreError as error:
-            return str(error)
-        self._last = compared
+            return f"What is published in {self._path} is out of date: {error.in_full}"
         return ""
 
     def withdraw(self) -> None:
@@ -58,3 +68,11 @@ class StatusFiles:
                     directories.withdraw(fd, name)
         except StoreError:
             pass  # the next start writes them anew
+
+
+def _states(fd: int) -> tuple[disk.FileState, ...]:
+    """Return how both look from outside, or nothing where one is missing."""
+    try:
+        return tuple(disk.state(fd, name) for name in (STATUS, METRICS))
+    except FileNotFoundError:
+        return ()

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from agent.core.report.journal_events import Event
 from agent.core.report.known import Connection, Live
 from agent.daemon.status_files import StatusFiles
 
@@ -64,6 +63,7 @@ class StatusReport:
         self._files = StatusFiles(facts.config.runtime_dir)
         self._down_since: datetime | None = None
         self._refused_configuration = ""
+        self._unreachable = ""
         self._ready = False
         self._reload = _Reload.DONE
 
@@ -104,6 +104,7 @@ class StatusReport:
             unseen=schedule.unseen,
             configuration_refused=self._refused_configuration,
             untold=self._news.problem,
+            runtime=self._unreachable or self._files.problem,
         )
         return self._facts.status(live, self._cloud.fleet.retirements.answers, schedule.unserved)
 
@@ -118,13 +119,19 @@ class StatusReport:
         if not self._facts.complete:
             return
         status = self.status()
-        problem = self._files.publish(status, self._facts.history)
-        if problem:
-            self._news.log(Event.TROUBLE_STORE, problem)
+        if self._files.publish(status, self._facts.history):
+            self.publish()  # which is to be told there, too
+            return
         self._news.tell(status)
         self._cloud.fleet.report()
         if self._ready:
             self._notifier.status(self._summary())
+
+    def runtime_kept(self, problem: str) -> bool:
+        """Publish, and return whether the runtime directory is as it should be; `problem` says why not, or is empty."""
+        self._unreachable = problem
+        self.publish()
+        return not (self._unreachable or self._files.problem)
 
     def be_ready(self) -> None:
         """Tell the service manager that the daemon is ready, unless it knows."""

@@ -1,4 +1,4 @@
-"""What reaches the process from outside: signals of the service manager, and steps of the wall clock."""
+"""What reaches the process from outside: signals, steps of the wall clock, and hands on the runtime directory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.when import schedule
+from agent.daemon.runtime_watch import RuntimeWatch
 from agent.system.clock_timer import open_clock_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from agent.daemon.loop import Loop
 
@@ -26,30 +28,35 @@ class OutsideCalls:
         reload: The configuration is to be read again (SIGHUP).
         clock_set: The clock was set; `look` follows.
         look: Something may be due.
+        keep_runtime: The runtime directory is to be put right; see `agent.daemon.runtime_watch`.
     """
 
     stop: Callable[[], None]
     reload: Callable[[], None]
     clock_set: Callable[[], None]
     look: Callable[[], None]
+    keep_runtime: Callable[[], bool]
 
 
 class Surroundings:
     """The surroundings of one process."""
 
-    def __init__(self, loop: Loop, calls: OutsideCalls) -> None:
+    def __init__(self, loop: Loop, calls: OutsideCalls, socket: Path) -> None:
         """Hear nothing yet.
 
         Args:
             loop: Where to wait.
             calls: What is called.
+            socket: The control socket, in the runtime directory.
         """
         self._loop = loop
         self._calls = calls
         self._clock_watch = open_clock_watch()
+        self._runtime = RuntimeWatch(loop, socket, calls.keep_runtime)
 
     def start(self) -> None:
-        """Take over the process's signals, and hear of the clock."""
+        """Take over the process's signals, put the runtime directory right, and hear of both and of the clock."""
+        self._runtime.look()
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -64,7 +71,8 @@ class Surroundings:
             self._clock_watch.arm(now + schedule.LOOK_EVERY * 2)
 
     def close(self) -> None:
-        """Hear nothing more of the clock."""
+        """Hear nothing more of the clock and the runtime directory."""
+        self._runtime.close()
         if self._clock_watch is not None:
             self._clock_watch.close()
 

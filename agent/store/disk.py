@@ -187,6 +187,19 @@ def is_ours_alone(dir_fd: int, name: str) -> bool:
     return found.st_nlink == 1 and os.access(name, os.W_OK, dir_fd=dir_fd, effective_ids=True)
 
 
+def is_of_another_kind(dir_fd: int, name: str, than: str) -> bool:
+    """Whether there is something under a name that is no link, nor what is there under another name.
+
+    Raises:
+        OSError: It cannot be told.
+    """
+    try:
+        found = os.lstat(name, dir_fd=dir_fd).st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISLNK(found) and stat.S_IFMT(found) != stat.S_IFMT(os.lstat(than, dir_fd=dir_fd).st_mode)
+
+
 class FileState(NamedTuple):
     """What the file system tells of a file without reading it. Each write changes `changed`, which no program can set.
 

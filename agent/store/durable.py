@@ -155,17 +155,16 @@ def _cleared(dir_fd: int, name: str) -> str:
 def _move_into_place(dir_fd: int, old: str, new: str) -> None:
     """Rename over what has the new name, without syncing.
 
-    A directory, which no file and no link can replace, is moved out of the way and kept: under a name of ours it is of
-    no use to any program, and comes from a backup that followed links. Where nothing can be renamed over, as where a
-    file system is mounted on it, what had the old name is removed, and the OSError goes on.
+    What is neither a link nor of the kind that replaces it is moved out of the way and kept: a directory comes from a
+    backup that followed links, a pipe, a socket or a device is another program's. Where nothing can be renamed over, as
+    where a file system is mounted on it, what had the old name is removed, and the OSError goes on.
     """
     try:
+        if disk.is_of_another_kind(dir_fd, new, old):
+            with part_of(f"move {new} out of the way"):
+                put_away(dir_fd, new, f"{new}{ASIDE}")
         move_unsynced(dir_fd, old, new)
-    except IsADirectoryError:
-        with part_of(f"move {new} out of the way"):
-            put_away(dir_fd, new, f"{new}{ASIDE}")
-        move_unsynced(dir_fd, old, new)
-    except OSError:
+    except (OSError, StoreError):
         with contextlib.suppress(OSError):
             os.unlink(old, dir_fd=dir_fd)
         raise

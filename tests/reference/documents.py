@@ -109,6 +109,7 @@ _LIVE: dict[str, Schema] = {
     "unseen": _words_of(known.Live, "unseen", TEXT),
     "configuration_refused": _words_of(known.Live, "configuration_refused", TEXT),
     "untold": _words_of(known.Live, "untold", TEXT),
+    "runtime": _words_of(known.Live, "runtime", TEXT),
     "daemon": said(NUMBER, "The daemon's process."),
 }
 _STATUS: dict[str, Schema] = {

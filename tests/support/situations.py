@@ -284,6 +284,12 @@ SITUATIONS: dict[str, Situation] = {
     "the operator's command cannot be told": Situation(
         after=lambda here: here.daemon.report._news._notices._ended("/bin/tell failed.", Noticed())
     ),
+    "the runtime directory is not as it should be": Situation(
+        after=lambda here: here.daemon.report.runtime_kept(
+            "The control socket /run/iot-cert-agent/control.sock cannot be made: No space left on device. Free some "
+            "space or inodes on this file system."
+        )
+    ),
     "no set is accepted": Situation(
         after=lambda here: here.daemon.report._ladder.locked_out("no set is accepted", "Activate it.")
     ),

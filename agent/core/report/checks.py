@@ -103,25 +103,23 @@ _SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrus
 
 SET_IT = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then look again."
 
-# What to do about a finding, by its check and code; nothing where it says so itself.
+_SAY_IT_THEMSELVES = (
+    "configuration other-thing", "endpoint no-endpoint", "set damaged", "set refused", "set retirement-refused",
+    "disk no-reserve", "connect locked-out", "daemon runtime-directory", "dependants dependants-unserved",
+)  # fmt: skip
+
+# What to do about a finding, by its check and code.
 _REMEDIES = {
-    "configuration other-thing": "",
+    **dict.fromkeys(_SAY_IT_THEMSELVES, ""),
     "configuration configuration-refused": "`iot-cert config check`, then `sudo systemctl reload iot-cert-agent`.",
-    "endpoint no-endpoint": "",
-    "set damaged": "",
     "set certificate-expiring": "`iot-cert rotate` replaces it at once.",
-    "set refused": "",
-    "set retirement-refused": "",
     "set change-failed": "`iot-cert explain` says when the next one begins; `iot-cert rotate` begins it at once.",
     "anchors change-failed": "The anchors of before are in use. Install a bundle with the endpoint's root.",
-    "disk no-reserve": "",
     "disk unusable": "Put right what it names; the daemon tries again by itself.",
     "clock clock-wrong": SET_IT,
-    "connect locked-out": "",
     "connect no-connection": "The daemon goes on trying by itself; `journalctl -u iot-cert-agent` says what it meets.",
     "connect taken-over": "Give the other client an id of its own; a copy of this gateway's disk has to enrol anew.",
     "daemon notices-failing": "Run `notices.command` by hand, as the agent's user.",
-    "dependants dependants-unserved": "",
 }
 
 

@@ -152,5 +152,6 @@ def _live(live: Live) -> dict[str, object]:
         "unseen": live.unseen,
         "configuration_refused": live.configuration_refused,
         "untold": live.untold,
+        "runtime": live.runtime,
         "daemon": live.pid,
     }

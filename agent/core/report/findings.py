@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.known import Live
     from agent.core.report.status import Status
 
 UNANSWERED = (
@@ -317,5 +318,11 @@ def _live(status: Status) -> Iterator[Finding]:
     if live.configuration_refused:
         text = f"The changed configuration is not in force: {live.configuration_refused}"
         yield _degraded("configuration", "configuration-refused", text)
+    yield from _of_the_daemon(live)
+
+
+def _of_the_daemon(live: Live) -> Iterator[Finding]:
     if live.untold:
         yield _degraded("daemon", "notices-failing", live.untold, Event.NOTICE_FAILED)
+    if live.runtime:
+        yield _degraded("daemon", "runtime-directory", live.runtime, Event.TROUBLE_STORE)

@@ -99,6 +99,7 @@ class Live:
         unseen: Why a worker could not look at the state directory, or empty.
         configuration_refused: Why the changed configuration is not in force, or empty.
         untold: Why the operator's command was not told what is wrong, or empty.
+        runtime: Why the runtime directory is not as it should be, such as what is published there, or empty.
     """
 
     pid: int
@@ -107,6 +108,7 @@ class Live:
     unseen: str = ""
     configuration_refused: str = ""
     untold: str = ""
+    runtime: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ import select
 import socket
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ from agent.core.control_protocol import ErrorMessage, decode_request, encode_mes
 from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import PlainError
 from agent.daemon.control.client import Client, ClientLimits, ServerContext
-from agent.errors import AgentError
+from agent.errors import AgentError, StoreError
 from agent.store import disk
 from agent.store.durable import ASIDE, TEMPORARY, move_unsynced, put_away
 from agent.system.peers import Peer, Role, peer_of
@@ -55,6 +56,28 @@ _REMEDIES = {
 
 
 DEFAULT_LIMITS = ClientLimits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listening:
+    """A socket that listens.
+
+    Attributes:
+        socket: It.
+        path: Its name.
+        identity: What had that name when it began to listen; None where nothing had.
+        made: Whether the name was made here, and is to be taken away with it; else it is systemd's.
+    """
+
+    socket: socket.socket
+    path: str
+    identity: tuple[int, int] | None
+    made: bool
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its name still leads to it."""
+        return self.identity is not None and self.identity == _identity_at(self.path)
 
 
 class ControlSocket:
@@ -87,8 +110,7 @@ class ControlSocket:
         self._roles = roles
         self._limits = limits
         self._clients: dict[int, Client] = {}
-        self._listeners: list[socket.socket] = []
-        self._names: list[tuple[str, tuple[int, int]]] = []
+        self._listeners: list[_Listening] = []
         self._hangups = select.epoll()
         self._context = ServerContext(
             loop=loop, limits=limits, take=self._take, left=self._forget, hangups=self._hangups
@@ -104,15 +126,36 @@ class ControlSocket:
         """Listen under a name that appears only when it is answered; a stale socket is replaced.
 
         Raises:
-            AgentError: The directory is missing or not permitted.
+            AgentError: The directory is missing or not permitted, or what stands there cannot be moved.
         """
         try:
             listener, identity = _bind(path)
+        except StoreError as error:
+            raise AgentError(f"The control socket {path} cannot be made: {error}", hint=error.hint) from error
         except OSError as error:
             message = f"The control socket {path} cannot be made: {error.strerror or error}."
             raise AgentError(message, hint=_REMEDIES.get(error.errno or 0, "")) from error
-        self._names.append((path, identity))
-        self._attend_to(listener)
+        self._attend_to(_Listening(socket=listener, path=path, identity=identity, made=True))
+
+    def keep(self, path: str) -> str:
+        """Listen at a path anew where the name does not lead here any more.
+
+        Returns:
+            Why that cannot be done, and what helps, or an empty text.
+        """
+        lost = [item for item in self._listeners if not item.is_named]
+        if len(lost) < len(self._listeners):
+            return ""
+        if lost and _is_answered(path):
+            return f"Another process listens at {path} in place of this one: end it, and a new socket is made there."
+        try:
+            self.listen(path)
+        except AgentError as error:
+            return error.in_full
+        for item in lost:
+            if item.made:  # systemd's may get its name back
+                self._leave(item)
+        return ""
 
     def adopt(self, fd: int) -> None:
         """Listen on a socket that systemd has made; its name is systemd's, too.
@@ -129,7 +172,8 @@ class ControlSocket:
             listener.detach()
             raise _not_ours(fd)
         listener.set_inheritable(False)
-        self._attend_to(listener)
+        path = os.fsdecode(listener.getsockname())
+        self._attend_to(_Listening(socket=listener, path=path, identity=_identity_at(path), made=False))
 
     def close(self) -> None:
         """Send what can be sent at once, drop all clients, take the name away unless it is another's by now."""
@@ -138,25 +182,27 @@ class ControlSocket:
         for client in list(self._clients.values()):
             client.flush()
             client.drop()
-        for path, identity in self._names:  # before the listeners: they keep the identity from being given again
-            with suppress(OSError):
-                if _identity(os.lstat(path)) == identity:
-                    Path(path).unlink()
-        for listener in self._listeners:
-            self._loop.unwatch(listener.fileno())
-            listener.close()
-        self._listeners.clear()
+        for item in list(self._listeners):
+            self._leave(item)
         self._loop.unwatch(self._hangups.fileno())
         self._hangups.close()
 
-    def _attend_to(self, listener: socket.socket) -> None:
-        listener.settimeout(0)
-        self._listeners.append(listener)
+    def _leave(self, item: _Listening) -> None:
+        with suppress(OSError):  # the name before the socket, which keeps its identity from being given again
+            if item.made and item.is_named:
+                Path(item.path).unlink()
+        self._loop.unwatch(item.socket.fileno())
+        item.socket.close()
+        self._listeners.remove(item)
+
+    def _attend_to(self, item: _Listening) -> None:
+        item.socket.settimeout(0)
+        self._listeners.append(item)
         self._attend()
 
     def _attend(self) -> None:
-        for listener in self._listeners:
-            self._loop.watch(listener.fileno(), partial(self._accept, listener))
+        for item in self._listeners:
+            self._loop.watch(item.socket.fileno(), partial(self._accept, item.socket))
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTED):
@@ -171,8 +217,8 @@ class ControlSocket:
 
     def _look_away(self) -> None:
         """The connection that cannot be accepted stays, and would be reported again at once and for ever."""
-        for listener in self._listeners:
-            self._loop.unwatch(listener.fileno())
+        for item in self._listeners:
+            self._loop.unwatch(item.socket.fileno())
         self._loop.later(self._limits.pause_seconds, self._attend)
 
     def _meet(self, connection: socket.socket) -> None:
@@ -223,6 +269,24 @@ def _not_ours(fd: int) -> AgentError:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+def _identity_at(path: str) -> tuple[int, int] | None:
+    try:
+        return _identity(os.lstat(path))
+    except OSError:
+        return None
+
+
+def _is_answered(path: str) -> bool:
+    """Whether a process listens at a path."""
+    folder, name = os.path.split(path)
+    with suppress(OSError, StoreError), disk.directory(folder) as fd, socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(0)
+        with suppress(BlockingIOError):  # more callers than it has met
+            caller.connect(_address(folder, fd, name))
+        return True
+    return False
 
 
 def _bind(path: str) -> tuple[socket.socket, tuple[int, int]]:

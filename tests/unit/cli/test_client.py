@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.cli.client import LONGEST_LINE, call
+from agent.cli.client import LONGEST_LINE, call, listens
 from agent.core.control_protocol import AcceptedMessage, ResumedMessage
 from agent.daemon.control.server import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role
+from support import planted
 from support.surroundings import need_root
 
 if TYPE_CHECKING:
@@ -233,6 +234,15 @@ def test_who_may_not_connect_is_told_what_to_do(folder: Path, what: str) -> None
         with another_user(), pytest.raises(RefusedError, match="You may not talk to the agent's daemon") as caught:
             call(daemon.path, REQUEST)
         assert "iot-cert-admin" in caught.value.hint
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", sorted(planted.KINDS.keys() - {"socket"}))
+def test_where_something_else_stands_no_daemon_listens(folder: Path, kind: str) -> None:
+    """Whatever the kernel says of it: that it refuses a connection is no refusal of the daemon's."""
+    with planted.at(folder / "s", kind):
+        assert call(str(folder / "s"), REQUEST) is None
+        assert not listens(str(folder / "s"))
 
 
 def test_a_name_that_cannot_be_an_address_is_told(folder: Path) -> None:

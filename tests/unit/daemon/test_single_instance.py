@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from agent.daemon.single_instance import SingleInstance
 from agent.errors import AgentError, RefusedError
+from support import planted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +82,27 @@ def test_a_lock_that_cannot_be_had_is_told_once(tmp_path: Path) -> None:
     state.unlink()
     assert instance.hold_state() == ""
     instance.close()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", sorted(planted.KINDS))
+def test_a_lock_that_something_took_the_place_of_is_held_again(tmp_path: Path, kind: str) -> None:
+    """While the daemon runs; another daemon is told from it by what it finds there."""
+    run = tmp_path / "run"
+    first = SingleInstance(run, tmp_path / "one")
+    first.hold_runtime()
+    (run / "daemon.lock").unlink()
+    with planted.at(run / "daemon.lock", kind):
+        for _ in range(2):
+            first.hold_runtime()
+        with pytest.raises(RefusedError):
+            SingleInstance(run, tmp_path / "two").hold_runtime()
+    first.hold_runtime()
+    shutil.rmtree(run)
+    first.hold_runtime()
+    with pytest.raises(RefusedError):
+        SingleInstance(run, tmp_path / "two").hold_runtime()
+    first.close()
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,8 +29,9 @@ class CalledProcess:
             reload=lambda: self.called.append("reload"),
             clock_set=lambda: self.called.append("clock set"),
             look=lambda: self.called.append("look"),
+            keep_runtime=lambda: True,
         )
-        self.surroundings = Surroundings(self.loop, calls)
+        self.surroundings = Surroundings(self.loop, calls, Path("/nowhere/control.sock"))
 
 
 @pytest.fixture

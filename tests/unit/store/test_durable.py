@@ -13,6 +13,7 @@ import pytest
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store import directories, disk, durable
 from agent.store.durable import Modes
+from support import planted
 from support.crashkit import stepper
 from support.crashkit.stepper import Failing
 
@@ -240,6 +241,39 @@ def test_a_directory_in_the_way_keeps_nothing_from_being_written(tmp_path: Path,
     kept = [path.name for path in tmp_path.iterdir() if path.is_dir()]
     assert len(kept) == (4 if place == "name" else 1)
     assert all(".damaged" in name for name in kept)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", planted.MOVABLE)
+def test_what_is_of_another_kind_is_kept_and_the_rest_replaced(tmp_path: Path, folder: int, kind: str) -> None:
+    """A pipe, a socket or a device is another program's. Of a link only the link goes, of a file with two names one."""
+    for write, of_its_kind in (
+        (partial(durable.replace, folder, "name", b"new", MODES), kind not in planted.FOREIGN),
+        (partial(durable.scribble, folder, "name", b"new", MODES), kind not in planted.FOREIGN),
+        (partial(durable.point, folder, "name", "target"), kind in {"dangling", "null", "loop"}),
+    ):
+        with planted.at(tmp_path / "name", kind) as plant:
+            write()
+            if of_its_kind:
+                assert not os.path.lexists(tmp_path / "name.damaged")
+            else:
+                plant.require_kept(tmp_path / "name.damaged")
+            (tmp_path / "name").unlink()
+
+
+@pytest.mark.root
+def test_what_cannot_be_moved_stays_and_nothing_is_left_beside_it(tmp_path: Path, folder: int) -> None:
+    """The sentence says what keeps it."""
+    for write in (
+        partial(durable.replace, folder, "name", b"new", MODES),
+        partial(durable.point, folder, "name", "target"),
+    ):
+        with planted.at(tmp_path / "name", "immutable") as plant:
+            with pytest.raises(StoreError, match="Operation not permitted") as caught:
+                write()
+            assert "chattr -ia" in caught.value.hint
+            plant.require_kept(tmp_path / "name")
+            assert [item.name for item in tmp_path.iterdir()] == ["name"]
 
 
 # -- looking and removing ------------------------------------------------------------------------------------------

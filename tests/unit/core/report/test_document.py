@@ -13,7 +13,7 @@ ALWAYS = {
     "damage", "warnings", "reserve", "warn_anchors", "watched", "dependants", "plan", "retirements", "not_asked_for",
     "health", "findings", "exit", "pause", "generations",
 }  # fmt: skip
-WITH_A_DAEMON = {"connection", "stuck", "unseen", "configuration_refused", "untold", "daemon"}
+WITH_A_DAEMON = {"connection", "stuck", "unseen", "configuration_refused", "untold", "runtime", "daemon"}
 
 
 def test_a_document_has_the_same_keys_whatever_is_told() -> None:

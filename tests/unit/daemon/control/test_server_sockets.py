@@ -14,6 +14,7 @@ import pytest
 from agent.daemon.control.server import ControlSocket
 from agent.errors import AgentError
 from agent.system.peers import Role
+from support import planted
 from support.unit.server import DONE, NOBODY, STATUS, Daemon, acting, descriptors, error, who_may
 
 if TYPE_CHECKING:
@@ -64,6 +65,56 @@ def test_what_is_no_socket_is_moved_out_of_the_way(idle: Daemon, name: str, kind
     assert sorted(item.name for item in idle.path.parent.iterdir()) == sorted(["control.sock", f"{name}.damaged"])
     kept = idle.path.with_name(f"{name}.damaged").lstat()
     assert (kept.st_ino, kept.st_mode, kept.st_size) == (before.st_ino, before.st_mode, before.st_size)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", planted.MOVABLE)
+def test_a_name_that_leads_elsewhere_by_now_is_taken_again(daemon: Daemon, kind: str) -> None:
+    """A client of before is still served, what stood there is kept, and nothing is left open."""
+    client = daemon.connect()
+    daemon.until(lambda: daemon.control.clients)
+    before = descriptors()
+    daemon.path.unlink()
+    with planted.at(daemon.path, kind) as plant:
+        assert daemon.control.keep(str(daemon.path)) == ""
+        assert daemon.answers(STATUS) == [DONE]
+        client.send(STATUS)
+        assert daemon.heard(client) == [DONE]
+        left = {item.name for item in daemon.path.parent.iterdir()} - {"control.sock", plant.other.name}
+        assert left == (set() if kind == "socket" else {"control.sock.damaged"})
+        if kind != "socket":
+            plant.require_kept(daemon.path.with_name("control.sock.damaged"))
+    client.close()
+    assert len(descriptors()) <= len(before)
+    daemon.control.close()
+    assert not daemon.path.exists()
+
+
+@pytest.mark.root
+def test_a_name_that_cannot_be_taken_again_is_told_and_tried_again(daemon: Daemon) -> None:
+    """What stands there is as it was, and the sentence says where it is and what keeps it there."""
+    daemon.path.unlink()
+    with planted.at(daemon.path, "immutable") as plant:
+        told = daemon.control.keep(str(daemon.path))
+        assert told.startswith(f"The control socket {daemon.path} cannot be made: ")
+        assert "Operation not permitted" in told
+        assert "chattr -ia" in told
+        plant.require_kept(daemon.path)
+    assert daemon.control.keep(str(daemon.path)) == ""
+    assert daemon.answers(STATUS) == [DONE]
+
+
+def test_a_name_that_another_process_answers_at_is_left_to_it(daemon: Daemon) -> None:
+    """Two that take it from each other would never end."""
+    daemon.path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(daemon.path))
+        other.listen()
+        before = daemon.path.stat().st_ino
+        assert "Another process listens at" in daemon.control.keep(str(daemon.path))
+        assert daemon.path.stat().st_ino == before
+    assert daemon.control.keep(str(daemon.path)) == ""
+    assert daemon.answers(STATUS) == [DONE]
 
 
 def test_a_missing_directory_is_told(idle: Daemon) -> None:
@@ -152,6 +203,24 @@ def test_an_inherited_socket_is_served_and_its_name_stays(idle: Daemon) -> None:
         idle.control.adopt(os.dup(made.fileno()))
     assert idle.answers(STATUS) == [DONE]
     idle.control.close()
+    assert idle.path.exists()
+
+
+def test_an_inherited_socket_that_lost_its_name_has_one_of_the_daemons_beside_it(idle: Daemon) -> None:
+    """Whether it was lost before or while the daemon ran; what systemd makes there anew is left to it."""
+    idle.control = ControlSocket(idle.loop, idle._handle, who_may)
+    with socket.socket(socket.AF_UNIX) as made, socket.socket(socket.AF_UNIX) as anew:
+        made.bind(str(idle.path))
+        made.listen()
+        idle.control.adopt(os.dup(made.fileno()))
+        assert idle.control.keep(str(idle.path)) == ""
+        for _ in range(2):
+            idle.path.unlink()
+            assert idle.control.keep(str(idle.path)) == ""
+            assert idle.answers(STATUS) == [DONE]
+        idle.path.unlink()
+        anew.bind(str(idle.path))
+        idle.control.close()
     assert idle.path.exists()
 
 
