@@ -67,7 +67,7 @@ def check_config(config: Config, output: Output) -> Exit:
     if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
-    warnings += [*_quoted(config, parameters), *_of_bundles(config), *_of_programs(config), *_told_of(config)]
+    warnings += [*_quoted(config, parameters), *_of_bundles(config), *hooks.unfit(config.dependants), *_told_of(config)]
     told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over), "exit": Exit.DONE}
     output.tell(
         told,
@@ -182,14 +182,6 @@ def _of_bundles(config: Config) -> Iterator[str]:
     if odd:
         named = f"{ascii(odd[0])[:_SHOWN]}{f' and {len(odd) - 1} more' if odd[1:] else ''}"
         yield f"trust.inbox: passed over: {named}. A drop's name has at most 100 characters, and all can be printed."
-
-
-def _of_programs(config: Config) -> Iterator[str]:
-    """Yield which hooks and gates are not run: each change would wait for them first."""
-    for named in (config.dependants.hooks, config.dependants.gates):
-        if named is not None and (os.access(named.directory, os.R_OK | os.X_OK) or not named.directory.is_dir()):
-            found, problem = hooks.find(named.directory)
-            yield from filter(None, (problem, *map(hooks.unsafe, found)))
 
 
 def _is_spent(config: Config) -> bool:

@@ -250,11 +250,13 @@ class Step:
         name: The dependant: ``copy PATH``, ``hook NAME``, ``signal PATH``, or a unit's name.
         problem: Why it does not use the set, a sentence that names it; empty when it does.
         goes_back: Whether a change is to go back for that.
+        untried: Whether nothing was tried, and only a person can change that.
     """
 
     name: str
     problem: str = ""
     goes_back: bool = False
+    untried: bool = field(default=False, metadata={"later": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,7 +350,10 @@ def failure_of(report: Report) -> Failure | None:
     told = [step.problem for step in problems[:TOLD]]
     others = [step.name for step in problems[TOLD:]]
     more = [f"And {len(others)} more: {', '.join(others)}."] if others else []
-    return trouble(" ".join([*told, *more]), decisive=any(step.goes_back for step in problems))
+    failure = trouble(" ".join([*told, *more]), decisive=any(step.goes_back for step in problems))
+    if not all(step.untried for step in problems):
+        return failure
+    return replace(failure, code=Code.UNTRIED, remedy="Once that is put right, `sudo iot-cert deploy` serves it.")
 
 
 def with_names(failure: Failure, names: Iterable[str]) -> Failure:

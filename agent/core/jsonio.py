@@ -50,7 +50,7 @@ def to_plain(value: Any) -> Any:
         return {
             name: item
             for name, item in zip(names, plain, strict=True)
-            if item not in (None, [], {}) and (item != "" or name not in later)
+            if item not in (None, [], {}) and (item or name not in later)
         }
     match value:
         case datetime():
@@ -73,7 +73,7 @@ def _names(kind: type) -> tuple[str, ...] | None:
 
 @cache
 def _later(kind: Any) -> frozenset[str]:
-    """Return the fields of a dataclass that came after its first records: empty texts of these are left out."""
+    """Return the fields of a dataclass that came after its first records: empty or false ones are left out."""
     return frozenset(item.name for item in fields(kind) if item.metadata.get("later"))
 
 

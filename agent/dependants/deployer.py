@@ -206,19 +206,25 @@ class _Round:
         wanted = self._dependants.hooks
         found, problem = hooks.find(wanted.directory)
         if problem:
-            yield _step(HOOKS, problem, wanted.on_failure)
+            yield _step(HOOKS, problem, wanted.on_failure, untried=True)
         for hook in found:
             name = printable(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
             if name in done:
                 yield Step(name=name)
             else:
-                yield _step(name, self._in_time(name, partial(self._run, hook, environment)), wanted.on_failure)
+                yield self._hooked(name, hook, environment)
 
-    def _run(self, hook: Path, environment: Mapping[str, str]) -> str:
-        wanted = self._dependants.hooks
-        timeout = min(wanted.timeout, self._left() + OVERTIME)
-        not_run, failed = hooks.run(hook, wanted.user, timeout.total_seconds(), environment)
-        return f"The hook {hook.name} failed: {failed}." if failed else not_run
+    def _hooked(self, name: str, hook: Path, environment: Mapping[str, str]) -> Step:
+        wanted, not_run = self._dependants.hooks, ""
+
+        def run() -> str:
+            nonlocal not_run
+            timeout = min(wanted.timeout, self._left() + OVERTIME)
+            not_run, failed = hooks.run(hook, wanted.user, timeout.total_seconds(), environment)
+            return f"The hook {hook.name} failed: {failed}." if failed else not_run
+
+        problem = self._in_time(name, run)
+        return _step(name, problem, wanted.on_failure, untried=bool(not_run))
 
     def _signal(self, wanted: Signal, done: frozenset[str]) -> Step:
         if printable(wanted.name, MAX_NAME) in done:
@@ -250,9 +256,13 @@ class _Round:
         return f"{name} was not come to: the others took more than {duration(LONGEST)}."
 
 
-def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
-    goes_back = bool(problem) and on_failure is OnFailure.ROLL_BACK
-    return Step(name=printable(name, MAX_NAME), problem=printable(problem, MAX_PROBLEM), goes_back=goes_back)
+def _step(name: str, problem: str, on_failure: OnFailure, *, untried: bool = False) -> Step:
+    return Step(
+        name=printable(name, MAX_NAME),
+        problem=printable(problem, MAX_PROBLEM),
+        goes_back=bool(problem) and on_failure is OnFailure.ROLL_BACK,
+        untried=untried,
+    )
 
 
 def _environment(given: Extract, occasion: Occasion | Leave, state_dir: Path) -> dict[str, str]:

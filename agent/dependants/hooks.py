@@ -11,11 +11,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import MAX_HOOKS
-from agent.store.ownership import changeable_by_others
+from agent.store.ownership import cannot_start, changeable_by_others
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from agent.core.dependants import Dependants
 
 # What package managers and editors leave beside a file; run-parts passes over the same.
 _LEFTOVER = re.compile(r"\..*|.*~|.*\.(dpkg-[a-z]+|ucf-[a-z]+|rpm(new|save|orig)|bak|orig|old|swp|disabled)")
@@ -60,11 +62,20 @@ def run(hook: Path, user: str, timeout: float, environment: Mapping[str, str]) -
         return f"{hook} is not run: there is no user {user}.", ""
     told = {**environment, "HOME": account.home, "USER": account.name}
     mine = account.uid == os.geteuid()
-    return "", programs.run([str(hook)], timeout, environment=told, account=None if mine else account)
+    failed = programs.run([str(hook)], timeout, environment=told, account=None if mine else account)
+    return (f"{hook} is not run: {failed}.", "") if failed.startswith(programs.NOT_STARTED) else ("", failed)
+
+
+def unfit(dependants: Dependants) -> Iterator[str]:
+    """Yield which hooks and gates would not be run, as far as this user may look, a sentence each."""
+    for named in (dependants.hooks, dependants.gates):
+        if named is not None and (os.access(named.directory, os.R_OK | os.X_OK) or not named.directory.is_dir()):
+            found, problem = find(named.directory)
+            yield from filter(None, (problem, *map(unsafe, found)))
 
 
 def unsafe(hook: Path) -> str:
-    """Return why a hook must not be run, or an empty text."""
+    """Return why a hook must not or cannot be run, or an empty text."""
     try:
         if not stat.S_ISREG(hook.lstat().st_mode):
             return f"{hook} is no regular file, so it is not run."
@@ -73,4 +84,4 @@ def unsafe(hook: Path) -> str:
         return f"{hook} cannot be looked at: {os.strerror(error.errno or 0)}."
     if others:
         return f"{others}, so {hook.name} is not run."
-    return "" if os.access(hook, os.X_OK) else f"{hook} is not executable: `sudo chmod +x` it, or take it away."
+    return cannot_start(hook)

@@ -10,6 +10,7 @@ from agent.core.aws import client_ids
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
+from agent.dependants import hooks
 from agent.errors import ConfigError, MaterialError
 from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
@@ -67,6 +68,11 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     concerns = config.concerns(thing)
     if concerns:
         return warning("configuration", "client-id-shared", " ".join(concerns), client_ids.REMEDY)
+    unfit = list(hooks.unfit(config.dependants))
+    if unfit:
+        return warning(
+            "configuration", "program", " ".join(unfit), "`iot-cert deploy` tries them once it is put right."
+        )
     if differs:
         remedy = "`iot-cert rotate`, or `rotation: {on_change: rotate}`, makes it true."
         return warning("configuration", "differs", " ".join(differs), remedy)

@@ -16,11 +16,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.text import printable
 from agent.store.disk import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FIRST_LINE = 256  # bytes of it that the kernel reads
 _MAX_LINKS = 40  # path_resolution(7)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PR_SET_DUMPABLE = 4
@@ -79,7 +81,26 @@ def not_to_be_run(program: Path, user: int) -> str:
         return f"{program} cannot be looked at: {os.strerror(error.errno or 0)}."
     if others:
         return f"{others}, so {program} is not run."
-    return "" if os.access(program, os.X_OK) else f"{program} is not executable: `sudo chmod +x {program}`."
+    return cannot_start(program)
+
+
+def cannot_start(program: Path) -> str:
+    """Return why the kernel would not start a file as a program, and what helps, or an empty text."""
+    if not os.access(program, os.X_OK):
+        return f"{program} is not executable: `sudo chmod +x {program}`."
+    try:
+        with program.open("rb") as file:
+            first = file.readline(_FIRST_LINE)
+    except OSError:
+        return ""  # what this user may not read it may run
+    if not first.startswith(b"#!"):
+        return ""
+    if first.endswith(b"\r\n"):
+        return f"{program} has line ends of another system: `sudo sed -i 's/\\r$//' {program}`."
+    interpreter = os.fsdecode(b"".join(first[2:].split()[:1]))
+    if os.access(interpreter, os.X_OK):
+        return ""
+    return f"{program} begins with `#!{printable(interpreter, _FIRST_LINE)}`, which is not there to run it."
 
 
 def _way(path: Path) -> Iterator[Path]:

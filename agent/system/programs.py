@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 GRACE = 2.0  # seconds between being told to stop and being killed
 
+NOT_STARTED = "it could not be started"  # how it is told that a program was not run at all
+
 _NO_TIME = "no time was left for it, so it was ended"
 _MOMENT = 0.05  # seconds for what was killed to be gone
 _ROUNDS = 20  # a process may start another while it is looked for
@@ -106,11 +108,11 @@ def _run(
             preexec_fn=group.enter if group else None,  # noqa: PLW1509 - one write, and no other thread holds a lock of it
         )
     except OSError as error:
-        return f"it could not be started: {os.strerror(error.errno or 0)}"
+        return f"{NOT_STARTED}: {os.strerror(error.errno or 0)}"
     except ValueError as error:
-        return f"it could not be started: {error}"  # a null byte
+        return f"{NOT_STARTED}: {error}"  # a null byte
     except subprocess.SubprocessError:
-        return "it could not be started as that user"
+        return f"{NOT_STARTED} as that user"
     try:
         return ended(process.wait(max(timeout, 0.0)))
     except subprocess.TimeoutExpired:

@@ -162,7 +162,7 @@ def _patience(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limi
         case FailureClass.CREDENTIAL:
             return limits.refusal_patience
         case FailureClass.DEPENDANT:
-            return limits.dependants_patience
+            return timedelta() if traits(failure.code).final else limits.dependants_patience
         case _:
             return timedelta()
 

@@ -69,6 +69,7 @@ class Code(StrEnum):
     RECORD_DAMAGED = "record-damaged"
     CRASH_LOOP = "crash-loop"
     DEPENDANT = "dependant"
+    UNTRIED = "dependant-untried"
     NOT_CONFIRMED = "not-confirmed"
     # A person's word.
     GIVEN_UP = "given-up"
@@ -92,7 +93,7 @@ class Traits:
         nothing_issued: It is certain that no certificate was issued, or that asking again issues no other one; the
             request does not count against the limit.
         of_the_account: The account's provisioning says so of a request that it let through; nothing has to spread.
-        final: Asking again cannot change the service's answer.
+        final: Asking again cannot change the answer.
     """
 
     ambiguous: bool = False
@@ -137,6 +138,7 @@ TRAITS: dict[str, Traits] = {
     Code.REQUEST_REFUSED: Traits(nothing_issued=True, final=True),
     Code.WRONG_THING: Traits(final=True),
     Code.KEY_LOST: Traits(nothing_issued=True),
+    Code.UNTRIED: Traits(final=True),
     Code.UNKNOWN_ROOT: Traits(other_anchors=True),
     Code.WEAK_CHAIN: Traits(other_anchors=True),
     Code.UNSOUND_CHAIN: Traits(other_anchors=True),

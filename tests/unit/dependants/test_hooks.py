@@ -208,10 +208,40 @@ def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
 def test_a_hook_that_cannot_be_run_is_complained_about(directory: Path, mode: int) -> None:
     """Forgetting `sudo chmod +x` is the usual mistake."""
     path = hook(directory, mode=mode)
-    assert hooks.unsafe(path) == f"{path} is not executable: `sudo chmod +x` it, or take it away."
+    assert hooks.unsafe(path) == f"{path} is not executable: `sudo chmod +x {path}`."
 
 
 @pytest.mark.root
 def test_a_hook_that_has_gone_meanwhile_is_complained_about(directory: Path) -> None:
     """And never raises."""
     assert hooks.unsafe(directory / "gone") == f"{directory}/gone cannot be looked at: No such file or directory."
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"#!/usr/bin/none -x\n", "begins with `#!/usr/bin/none`, which is not there to run it."),
+        (b"#! /etc/passwd\n", "begins with `#!/etc/passwd`, which is not there to run it."),
+        (b"#!/bin/sh\r\nexit 0\r\n", "has line ends of another system: `sudo sed -i 's/\\r$//' "),
+        (b"#!/bin/sh\nexit 0\n", ""),
+        (b"#! /usr/bin/env -S sh -e\n", ""),
+        (b"\x7fELF", ""),
+    ],
+)
+def test_a_script_that_the_kernel_would_not_start_is_told_before(directory: Path, content: bytes, words: str) -> None:
+    """By its first line: the kernel's own word for a missing interpreter is that the script is not there."""
+    path = hook(directory)
+    path.write_bytes(content)
+    told = hooks.unsafe(path)
+    assert told.startswith(f"{path} {words}") if words else told == ""
+
+
+@pytest.mark.root
+def test_what_could_not_be_started_was_not_run(directory: Path) -> None:
+    """A program that fails may come up; one that the kernel does not start is for a person."""
+    path = hook(directory)
+    path.write_text("no program\n")
+    not_run, failed = hooks.run(path, "root", 5, {})
+    assert not_run == f"{path} is not run: it could not be started: Exec format error."
+    assert failed == ""

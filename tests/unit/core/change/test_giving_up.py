@@ -25,6 +25,7 @@ from agent.core.change.events import (
 )
 from agent.core.change.giving_up import after_failure
 from agent.core.change.lifecycle import Phase
+from agent.core.dependants import Report, Step, failure_of
 from agent.core.failure.codes import traits
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY
@@ -105,6 +106,16 @@ def test_a_change_goes_on_without_a_dependant_that_fails_for_long() -> None:
         Phase.DEPLOYED, failure, NOW + Limits().probation,
     )  # fmt: skip
     assert advance(after, make.event(ProbationPassed)).degraded == failure
+
+
+def test_nothing_is_waited_for_where_no_dependant_was_tried() -> None:
+    """A hook that is not executable is so until a person changes that; one that also failed otherwise may come up."""
+    untried, failed = Step(name="hook a", problem="It is not executable.", untried=True), Step(name="b", problem="No.")
+    for steps, goes_on in (((untried,), True), ((untried, failed), False)):
+        failure = failure_of(Report(at=NOW, generation=8, set="", steps=steps))
+        assert failure is not None
+        after = advance(make.record(Phase.ACTIVE), fails(make.record(Phase.ACTIVE), failure))
+        assert (after.phase is Phase.DEPLOYED, after.degraded is not None) == (goes_on, goes_on)
 
 
 def test_a_change_goes_back_for_a_dependant_whose_owner_wants_that() -> None:
