@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo demo-cloud test read test-all walks mutants bench figures bench-growth bench-peers short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check prepare prepare-tests lock clean
+.PHONY: demo demo-cloud test read test-all walks mutants bench figures bench-growth bench-peers short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check types style prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -15,7 +15,7 @@ demo-cloud: prepare
 CAMPAIGN = sample
 PROCESSES = $(shell n=$$(nproc); echo $$((n > 8 ? n : 8)))
 test: prepare-tests
-	@$(MAKE) --no-print-directory -j 2 check read
+	@$(MAKE) --no-print-directory -j 2 types style read
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) \
 		.venv/bin/pytest -q -n $(PROCESSES) --dist worksteal --campaign=$(CAMPAIGN)
 
@@ -129,11 +129,16 @@ SCRIPTS = .ci/prepare .ci/run packaging/build-deb packaging/completion/iot-cert.
 # Where the stack's template must be valid: three partitions, and the regions that most fleets are in.
 REGIONS = us-east-1 eu-west-1 ap-southeast-1 cn-north-1 us-gov-west-1
 LINT = .venv/cloud/bin/cfn-lint
-check: prepare-tests
-	@echo "==> ruff, mypy, import contracts, codespell, proselint, shellcheck, cfn-lint"
+check: types style
+
+types: prepare-tests
+	@echo "==> mypy"
+	@.venv/bin/mypy --no-error-summary
+
+style: prepare-tests
+	@echo "==> ruff, import contracts, codespell, proselint, shellcheck, cfn-lint"
 	@.venv/bin/ruff check -q .
 	@.venv/bin/ruff format -q --check .
-	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-cache >build-lint-imports.log || { cat build-lint-imports.log; exit 1; }
 	@rm -f build-lint-imports.log
 	@.venv/bin/codespell

@@ -163,8 +163,9 @@ def test_make_check_lints_in_three_partitions() -> None:
     assert len(regions) >= 4
     assert {region.split("-")[0] for region in regions} >= {"us", "eu", "cn"}
     assert any("-gov-" in region for region in regions)
-    check = MAKEFILE.partition("\ncheck:")[2].partition("\n\n")[0]
-    assert "$(LINT) --regions $(REGIONS) -- config/cloud/template.yaml" in check
+    style = MAKEFILE.partition("\nstyle:")[2].partition("\n\n")[0]
+    assert "$(LINT) --regions $(REGIONS) -- config/cloud/template.yaml" in style
+    assert "\ncheck: types style\n" in MAKEFILE
 
 
 @pytest.mark.whole
