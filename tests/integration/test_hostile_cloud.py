@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from support.gateway import Gateway
 
 SEED = 20270302
-GROWTH = 2048.0  # KiB
+GROWTH = 1024.0  # KiB; of a sound daemon it is 100 to 400
 WARM_UP, MESSAGES = 1_000, 1_000 + len(campaigns.places(9_000, 4))
 ANSWERS = 80  # of them are answers to requests, before and after the warm-up
 AGAIN = 150.0  # seconds: what was answered badly is asked for again within two minutes
@@ -93,7 +93,7 @@ def answer(site: Site, payloads: Iterator[bytes], number: int) -> None:
 
 
 def settled(site: Site) -> float:
-    """Return the memory in KiB that the daemon keeps: it gives back the rest some seconds after a worker has ended."""
+    """Return the least memory in KiB of some seconds: the daemon gives back what it needed for a worker that ended."""
     site.reload()
     samples = []
     end = time.monotonic() + SETTLED
@@ -129,26 +129,28 @@ def test_thousands_of_malformed_messages_cost_nothing(site: Site) -> None:
     warm = settled(site)
     pour(site, payloads, MESSAGES - WARM_UP - ANSWERS)
     answer(site, payloads, ANSWERS)
-    grown = settled(site) - warm
-    print(f"{MESSAGES} messages: {warm:.0f} KiB after the first {WARM_UP}, {grown:+.0f} KiB by the end")
+    until(lambda: site.memory() < warm + GROWTH, f"no more than {GROWTH:.0f} KiB is kept of {MESSAGES} messages")
     told = site.log.count("What the cloud told of the shadow was not used")
     assert told == 1, "what is malformed is told to the log, and does not fill it"
     assert (site.pid, site.cloud.count(Operation.CONNECT)) == (pid, connects)
-    assert grown < GROWTH
     carries_out_an_order(site)
 
 
 def test_a_flood_of_sound_and_laden_messages_keeps_the_daemon_from_nothing(site: Site) -> None:
-    """As fast as they can be said: people are answered by it meanwhile, and its connection is kept."""
+    """As fast as they can be said: people are answered by it meanwhile, and it carries out an order after.
+
+    A machine that is too busy to read so much is hung up on; the daemon connects anew.
+    """
     laden = json.dumps({"current": {"state": {"desired": {"other": [[1] * 30] * 1000}}}}).encode()
-    pid, connects = site.pid, site.cloud.count(Operation.CONNECT)
+    pid = site.pid
     for _ in range(10):
         for _ in range(300):
             site.push(DOCUMENTS, laden)
             site.notify()
         shown = json.loads(site.gateway.run("status", "--json").out)
         assert shown["daemon"] == pid, "it is the daemon's own word, and not what a command finds without it"
-    assert (site.pid, site.cloud.count(Operation.CONNECT)) == (pid, connects)
+    until(lambda: site.up, "it is connected")
+    assert site.pid == pid
     carries_out_an_order(site)
 
 

@@ -17,9 +17,10 @@ from support.daemon import PATIENCE, RunningDaemon
 if TYPE_CHECKING:
     from support.gateway import Gateway
 
-BOUND = 128 << 20  # bytes; a worker needs 50 MB
+BOUND = 80 << 20  # bytes; a worker needs 50 MB
 LARGEST = b"\x20\xff\xff\xff\x7f"  # the head of a CONNACK that goes on for 256 MB
-COMING = bytes(BOUND)  # as much of it as is needed
+# As much of it as is needed, where what is kept is copied to twice the room, and no more: it has 20 s to come in.
+COMING = bytes(BOUND // 2)
 
 
 def bounded(daemon: RunningDaemon) -> None:

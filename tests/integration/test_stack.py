@@ -86,7 +86,7 @@ def test_a_gateway_lives_its_life_in_the_account(account: Account, template: str
     assert_a_change_by_other_means_is_named(account)
     call(account, "sweep", names.COUNT)
     assert_rights_are_what_is_used(account)
-    assert counted(account) == COUNTED
+    assert counted(account) - WHEN_BUSY == COUNTED
 
 
 # What this life has each function count; what remains of the metrics needs days or faults (tests/scenarios).
@@ -102,6 +102,8 @@ COUNTED = {
     ("sweep", names.Metric.RESCUED),
     *(("sweep", metric) for metric in census.COUNTED),
 }
+# A request that is repeated since its answer is late may write the row that the sweep looks at; the next round deletes.
+WHEN_BUSY = {("sweep", names.Metric.KEPT)}
 
 
 def counted(account: Account) -> set[tuple[str, str]]:

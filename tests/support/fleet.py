@@ -206,9 +206,9 @@ class Site(JobOwner):
         return self._process.pid
 
     def memory(self) -> float:
-        """Return the anonymous part of the proportional set size, KiB: the rest depends on who else runs."""
+        """Return its anonymous memory, KiB, with what it shares: a part of that would depend on who else runs."""
         with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as rollup:  # noqa: PTH123 - no file of a test's
-            found = re.search(r"^Pss_Anon: +(\d+) kB$", rollup.read(), re.MULTILINE)
+            found = re.search(r"^Anonymous: +(\d+) kB$", rollup.read(), re.MULTILINE)
         assert found is not None
         return float(found[1])
 
