@@ -154,6 +154,32 @@ def test_a_flood_of_sound_and_laden_messages_keeps_the_daemon_from_nothing(site:
     carries_out_an_order(site)
 
 
+def test_a_storm_of_jobs_gets_the_certificates_of_a_day_and_each_is_told_what_it_waits_for(gateway: Gateway) -> None:
+    """The first ones are carried out, the next one waits and says until when, and the others for their turn."""
+    gateway.enroll()
+    gateway.configure({"daily_limit: 100": "daily_limit: 4"})
+    with Site(gateway) as site:
+        storm = [site.rotation() for _ in range(12)]
+        for job_id in storm[:3]:
+            site.reaches(job_id, JobStatus.SUCCEEDED)
+        until(lambda: site.execution(storm[3]).status_details.get("nextTry"), "the fourth tells until when it waits")
+        site.settle()
+        waits = site.execution(storm[3]).status_details
+        assert waits["message"].startswith("4 certificates were asked for within 24 hours and the limit is 4")
+        assert waits["message"].endswith(waits["nextTry"])
+        shown = gateway.run("status", expect=0).out
+        assert f"next: {waits['message']}\n" in shown
+        told = {(site.execution(job_id).status, *site.execution(job_id).status_details.items()) for job_id in storm[4:]}
+        message = "The order is accepted and follows those before it: one change at a time, within the daily limit."
+        assert told == {(JobStatus.IN_PROGRESS, ("phase", "waiting"), ("message", message))}
+        assert [len(site.tap.bodies(f"/jobs/{job_id}/update")) for job_id in storm[4:]] == [1] * 8, "each is told once"
+        assert site.cloud.count(Operation.CREATE) == 4
+        for job_id in storm[3:]:
+            site.cloud.cancel_job(THING, job_id)
+        site.settle()
+        assert site.cloud.count(Operation.CREATE) == 4
+
+
 def test_a_hostile_answer_to_any_request_is_got_over(site: Site) -> None:
     """Each kind of request is answered with malformed messages, at one start after the other."""
     payloads = iter(Malformed(SEED + 1))

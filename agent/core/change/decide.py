@@ -180,7 +180,7 @@ class Wait(Action):
         until: When to look again, at the latest.
         failure: The failure that is being waited out, or None in an ordinary wait.
         code: A short stable name of the reason: ``retry``, ``clock``, ``budget``, ``probation``, ``crash-loop``.
-        dated: Whether `why` says until when.
+        dated: Whether `why` says until when, where a time says anything.
     """
 
     until: datetime
@@ -219,6 +219,7 @@ def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | N
             f"{clock_time(facts.clock.floor)} already; nothing is judged before it is set",
             until=now + timedelta(seconds=30),
             code="clock",
+            dated=True,
         )
     if _still_waiting(record, now):
         assert record.retry_at is not None  # noqa: S101 - _still_waiting implies it
@@ -291,7 +292,7 @@ def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> 
         f"{limits.daily_limit}; "
         f"the next may be asked for at {clock_time(until)}"
     )
-    return Wait(why=why, until=until, code="budget")
+    return Wait(why=why, until=until, code="budget", dated=True)
 
 
 def stopped(now: datetime) -> Wait:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Loop
 
 MAX_REMEMBERED = 1_000  # executions of other programs, so as not to ask for them again; and ours that were told of
+# The same for all that wait: nothing is told anew, to each of a hundred, when one of them begins or ends.
+_QUEUED = "The order is accepted and follows those before it: one change at a time, within the daily limit."
 POSTPONED = 300.0  # seconds, at least, before what an execution waits for is looked at again
 
 
@@ -250,7 +252,7 @@ class Jobs:
             return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(**self._shadow.digest()))
         window = entry.order.window
         if window is None:
-            return jobs.waiting(entry.waits or "The order is accepted and is carried out next.")
+            return jobs.waiting(entry.waits or _QUEUED)
         if self._applies(window):
             return jobs.waiting(
                 f"Rotates between {window.opens_at:%Y-%m-%dT%H:%MZ} and {window.closes_at:%Y-%m-%dT%H:%MZ}."

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.change.decide import RegisterThing, Wait
+from agent.core.change.decide import Limits, RegisterThing, Wait, next_action
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Served, Step
 from agent.core.failure.failure import FailureClass
@@ -16,6 +16,7 @@ from agent.core.report.screen import explain, history_line, screen
 from agent.core.report.seen import OnDisk, WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
 from agent.core.text import clock_time
+from agent.core.timekeeping import ClockState
 from agent.core.values import BY_HAND, Origin, Provenance, TrustSource
 from agent.core.when.renewal import RenewalWindow
 from agent.core.when.schedule import Pause, Plan
@@ -87,6 +88,15 @@ def test_a_change_in_flight_is_told_with_its_next_step() -> None:
     assert second == "next: it waits until 2027-03-01 13:00:00 UTC"
     assert goes_on["change"].endswith("\nnext: it must connect")
     assert shown(change=change)["change"].endswith("\nnext: unknown")
+
+
+def test_when_a_wait_is_over_is_told_once_and_never_by_a_clock_that_is_wrong() -> None:
+    """The reason says it by itself, or no time can be told."""
+    change = make.record(Phase.KEY_READY, requests=(NOW,) * 4)
+    for facts in (make.facts(), make.facts(state=ClockState.IMPLAUSIBLE)):
+        following = next_action(change, facts, Limits())
+        assert isinstance(following, Wait)
+        assert shown(change=change, following=following)["change"].endswith(f"\nnext: {following.why}")
 
 
 def test_a_set_on_probation_is_told_with_its_next_proof() -> None:
