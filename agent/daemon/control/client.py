@@ -6,6 +6,7 @@ read in time, or sends beyond its `ClientLimits`, ends the connection.
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,10 @@ from agent.core.exit_codes import Exit
 
 if TYPE_CHECKING:
     import select
-    import socket
     from collections.abc import Callable
 
     from agent.core.control_protocol import ControlMessage, LastMessage
-    from agent.daemon.loop import Loop
+    from agent.daemon.loop import Loop, Timer
     from agent.system.peers import Peer, Role
 
     Call = Callable[[], None]
@@ -35,6 +35,7 @@ class ClientLimits:
         request_bytes: The longest request, and the most that may come after it.
         output_bytes: The most that may wait for a client to read it; the longest status is less.
         request_seconds: The time for the whole request, from the connection on.
+        sure_seconds: How much of that a client has for sure: after it, one that needs the place may get it.
         idle_output_seconds: How long a client may read nothing while something waits for it.
         pause_seconds: How long no connection is accepted after the system was out of descriptors.
     """
@@ -45,6 +46,7 @@ class ClientLimits:
     request_bytes: int = 16_384
     output_bytes: int = 4_194_304
     request_seconds: float = 5.0
+    sure_seconds: float = 1.0
     idle_output_seconds: float = 30.0
     pause_seconds: float = 1.0
 
@@ -71,8 +73,9 @@ class ServerContext:
 class _Input:
     """What a client sends: one line, and after it a little that is ignored."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, sure: Timer) -> None:
         self._limit = limit
+        self._sure = sure
         self._data = bytearray()
         self._after: int | None = None  # bytes after the line; None before its end
 
@@ -80,6 +83,11 @@ class _Input:
     def begun(self) -> bool:
         """Whether some of the line has come."""
         return bool(self._data)
+
+    @property
+    def late(self) -> bool:
+        """Whether the line has not ended in the time that it has for sure."""
+        return not self.whole and not self._sure.pending
 
     @property
     def whole(self) -> bool:
@@ -105,6 +113,7 @@ class _Input:
 
     def clear(self) -> None:
         """Forget what has come of the line."""
+        self._sure.cancel()
         self._data = bytearray()
 
 
@@ -122,7 +131,8 @@ class Client:
         self._server = server
         self._connection = connection
         self._fd = connection.fileno()
-        self._input = _Input(server.limits.request_bytes)
+        sure = server.loop.later(server.limits.sure_seconds, lambda: None)
+        self._input = _Input(server.limits.request_bytes, sure)
         self._output = bytearray()
         self._deaf = False  # it has said that it will send nothing more
         self._ending = False
@@ -152,6 +162,22 @@ class Client:
     def refuse(self, message: str, hint: str, code: int) -> None:
         """Say why not, and close."""
         self.end(ErrorMessage(message=message, hint=hint, exit=code))
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no whole request has come in the time that it has for sure, and nothing is there to be read."""
+        if not self._input.late:
+            return False
+        try:
+            return not self._connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    def make_way(self) -> None:
+        """Say that another client gets the place, and go."""
+        self.refuse("No whole request came, and another client needs the place.", "", Exit.USAGE)
+        self.flush()
+        self.drop()
 
     def on_gone(self, call: Call) -> None:
         """Call soon after the connection is over, whichever side ended it, and also when it is over already."""

@@ -229,14 +229,22 @@ class ControlSocket:
             hint = "Members of the group iot-cert-agent may read; members of iot-cert-admin and root may change things."
             _turn_away(connection, "You may not talk to the agent.", hint)
             self._turned_away(peer)
-        elif self._full_for(peer):
+        elif self._full_for(peer) and not self._make_room(peer):
             _turn_away(connection, "The agent is talking to too many others.", "Try again in a few seconds.")
         else:
             self._clients[connection.fileno()] = Client(self._context, connection, peer, role)
 
+    def _make_room(self, peer: Peer) -> bool:
+        """Take the place of a client that says nothing: of the same user's, or for root and this user of any."""
+        for client in list(self._clients.values()):
+            if client.is_silent and (_goes_first(peer) or client.peer.uid == peer.uid):
+                client.make_way()
+                return not self._full_for(peer)
+        return False
+
     def _full_for(self, peer: Peer) -> bool:
         limits, count = self._limits, len(self._clients)
-        if peer.uid in {0, os.geteuid()}:
+        if _goes_first(peer):
             return count >= limits.clients
         same = sum(client.peer.uid == peer.uid for client in self._clients.values())
         return same >= limits.per_uid or count >= limits.clients - limits.reserved
@@ -255,6 +263,10 @@ class ControlSocket:
     def _hung_up(self) -> None:
         for fd, _ in self._hangups.poll(0):
             self._clients[fd].drop()
+
+
+def _goes_first(peer: Peer) -> bool:
+    return peer.uid in {0, os.geteuid()}
 
 
 def _turn_away(connection: socket.socket, message: str, hint: str) -> None:

@@ -59,6 +59,35 @@ def test_no_number_of_users_can_lock_root_out(daemon: Daemon) -> None:
         assert daemon.answers(STATUS) == [FULL]
 
 
+def test_silent_clients_make_way_for_those_that_ask(idle: Daemon) -> None:
+    """For those of the same user, and for root; not for another user."""
+    idle.start(ClientLimits(sure_seconds=0.0, request_seconds=60.0))
+    with ExitStack() as stack:
+        silent = {}
+        for uid in (5000, 5001):
+            with acting(uid, 4002):
+                silent[uid] = [stack.enter_context(idle.connect()) for _ in range(LIMITS.per_uid)]
+            idle.until(lambda: idle.control.clients >= min(len(silent) * LIMITS.per_uid, 28))
+        with acting(5000, 4002):
+            same = idle.asks(STATUS)
+        assert idle.heard(same) == [DONE]
+        told = [error("No whole request came, and another client needs the place.", 2)]
+        assert idle.heard(silent[5000][0]) == told
+        with acting(5000, 4002):
+            stack.enter_context(idle.connect())
+        idle.until(lambda: idle.control.clients == LIMITS.clients - LIMITS.reserved)
+        with acting(5002, 4002):
+            other = idle.asks(STATUS)
+        assert idle.heard(other) == [FULL]
+        for _ in range(LIMITS.reserved):
+            stack.enter_context(idle.connect())
+        idle.until(lambda: idle.control.clients == LIMITS.clients)
+        silent[5000][1].send(STATUS)  # unread as yet, so it is not silent
+        assert idle.answers(STATUS) == [DONE]
+        assert idle.heard(silent[5000][1]) == [DONE]
+        assert idle.heard(silent[5000][2]) == told
+
+
 def test_four_hundred_silent_clients_are_turned_away_or_dropped(idle: Daemon) -> None:
     """And then everything is as before."""
     idle.start(ClientLimits(request_seconds=0.5))
@@ -321,6 +350,7 @@ def test_the_limits_are_those_of_the_design() -> None:
         request_bytes=16_384,
         output_bytes=4_194_304,
         request_seconds=5.0,
+        sure_seconds=1.0,
         idle_output_seconds=30.0,
         pause_seconds=1.0,
     )
