@@ -132,7 +132,8 @@ class Engine:
     def hasten(self) -> None:
         """Try the next step now, because a person asks for it, instead of when the last failure's delay is over."""
         record = self._in_flight.require()
-        if record.retry_at is not None and not record.phase.ended:
+        unheard = record.phase is Phase.KEY_READY and record.unanswered
+        if (record.retry_at is not None or unheard) and not record.phase.ended:
             self._in_flight.take(Hastened(at=self._world.clock.now()))
 
     def doubt(self) -> None:

@@ -147,6 +147,24 @@ def test_lost_replies_count_since_what_came_of_them_is_unknown(gateway: Rig) -> 
     assert gateway.asked(CREATE) - 2 == 5
 
 
+def test_a_first_enrolment_whose_registrations_are_never_answered_costs_few_certificates(rig: Rig) -> None:
+    """For 60 hours each certificate may be registered unheard, for a thing that is not known: five, and not twelve."""
+    rig.fault(REGISTER, Effect.LOSE, times=None)
+    began = rig.clock.now()
+    outcome = rig.run(Kind.ENROLL, patience=timedelta(hours=60))
+
+    asked = [item.at - began for item in rig.cloud.requests if item.operation == CREATE]
+    hours = [round(at / timedelta(hours=1)) for at in asked]
+    assert hours == [0, 1, 7, 31, 55]
+    assert outcome.wait is not None
+    assert outcome.wait.code == "retry"
+    assert "to leave few" in outcome.wait.why
+
+    rig.engine.hasten()  # a technician who has mended the cause does not wait a day
+    rig.follow(patience=timedelta())
+    assert rig.asked(CREATE) == 6
+
+
 def test_one_change_asks_for_three_bad_certificates_and_no_more(gateway: Rig) -> None:
     """After the third unacceptable one the change ends; the day still has one for another try."""
     gateway.fault(CREATE, Effect.WRONG_KEY, times=3)

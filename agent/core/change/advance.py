@@ -85,7 +85,8 @@ def _apply(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
             unanswered = record.unanswered + (record.phase is Phase.ISSUED)
             return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
         case events.Hastened():
-            return replace(record, retry_at=None)
+            unanswered = 0 if record.phase is Phase.KEY_READY else record.unanswered
+            return replace(record, retry_at=None, unanswered=unanswered)
         case events.Doubted(prove_at=prove_at):
             sooner = record.retry_at and min(record.retry_at, prove_at)
             return replace(record, prove_at=prove_at, doubts=record.doubts + 1, retry_at=sooner)
@@ -114,7 +115,7 @@ def _apply_progress(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRe
         case events.KeyLost(failure=failure, retry_at=retry_at):
             return _failed(_begun_again(record), failure, retry_at, event.at)
         case events.TokenExpired():
-            return _begun_again(record)
+            return replace(_begun_again(record), unanswered=record.unanswered)  # spaces what is asked for next
         case events.Registered(thing_name=thing_name, assumed=assumed):
             return replace(record, thing_name=thing_name, unanswered=record.unanswered if assumed else 0)
         case events.GenerationPrepared():

@@ -35,6 +35,11 @@ TOKEN_LIFETIME = timedelta(minutes=55)
 
 DAY = timedelta(days=1)
 
+# After the first, the second and each further certificate that may have been registered unheard for a thing that is not
+# known: each stays active in the account. One bad minute delays a first enrolment little; a lasting fault costs one a
+# day.
+UNHEARD = (timedelta(minutes=1), timedelta(hours=6), DAY)
+
 _SMALL_STEP = timedelta(minutes=1)
 
 # How long a change whose set is in use rests after a start without progress, once there were too many of them: longer
@@ -277,8 +282,24 @@ def _next_step(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
 
 
 def _ask(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
-    wait = budget_wait((*facts.requests, *record.requests), facts.clock.now, limits)
+    wait = _unheard_wait(record, facts.clock.now)
+    wait = wait or budget_wait((*facts.requests, *record.requests), facts.clock.now, limits)
     return wait or BeginRequest(why="key and request are durable")
+
+
+def _unheard_wait(record: ChangeRecord, now: datetime) -> Wait | None:
+    """Return the wait after a certificate that may have been registered without this gateway's learning of it."""
+    if not record.unanswered or not record.requests:
+        return None
+    asked, pause = record.requests[-1], UNHEARD[min(len(record.requests), len(UNHEARD)) - 1]
+    until = asked + pause
+    if not now < until <= now + pause:  # a clock that was set back must not turn hours into years
+        return None
+    why = (
+        f"The certificate asked for at {clock_time(asked)} may have been registered, but no answer came, so it cannot "
+        f"be used and may stay active in the account. The next is asked for at {clock_time(until)}, to leave few"
+    )
+    return Wait(why=why, until=until, code="retry", dated=True)
 
 
 def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> Wait | None:

@@ -113,7 +113,8 @@ class ChangeRecord:
         passed: The phases passed so far, with their times.
         requests: When certificates were asked for that were or may have been issued; all count against the daily limit.
         issued: The certificate in hand; reduced to its id once the generation is prepared.
-        unanswered: Registrations with the present token that may have been sent, as long as none was answered.
+        unanswered: Registrations with the last token that may have been sent, as long as none was answered. It outlives
+            a certificate that was dropped, until the next one is issued or a person has it asked for at once.
         thing_name: The thing the cloud registered the certificate for.
         attempts: Failures in the present phase.
         resumes: Starts of the agent in the present phase without progress.

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.change import decide
+from agent.core.change.advance import advance
 from agent.core.change.decide import Limits, Wait, next_action, requests_of
+from agent.core.change.events import CertificateIssued, Hastened, KeyReady, RequestBegun, TokenExpired
 from agent.core.change.lifecycle import Phase
 from support import make
 from support.deciding import LIMITS, act, waits
-from support.make import DAY, HOUR, NOW, SECOND
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -118,3 +120,41 @@ def test_the_requests_of_several_changes_are_added_up() -> None:
     changes = [make.record(requests=(NOW, NOW + SECOND)), make.record(), make.record(requests=(NOW - DAY,))]
 
     assert requests_of(changes) == (NOW, NOW + SECOND, NOW - DAY)
+
+
+# -- certificates that may have been registered unheard ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"), [(1, MINUTE), (2, 6 * HOUR), (3, DAY), (4, DAY), (40, DAY)], ids=["1", "2", "3", "4", "40"]
+)
+def test_certificates_that_may_be_registered_unheard_are_asked_for_ever_less_often(
+    asked: int, pause: timedelta
+) -> None:
+    """Each stays active in the account, and its thing is not known: the second follows soon, then one a day."""
+    limits = replace(LIMITS, daily_limit=1_000)
+    record = make.record(Phase.KEY_READY, unanswered=1, requests=(NOW - DAY,) * (asked - 1) + (NOW,))
+    wait = next_action(record, make.facts(NOW + SECOND), limits)
+
+    assert isinstance(wait, Wait)
+    assert (wait.code, wait.until) == ("retry", NOW + pause)
+    assert "may have been registered" in wait.why
+    assert isinstance(next_action(record, make.facts(wait.until), limits), decide.BeginRequest)
+    # Another clock, a person's word, and a certificate that was surely not registered: none waits.
+    for other, now in (
+        (record, NOW - 2 * SECOND),
+        (advance(record, Hastened(at=NOW)), NOW + SECOND),
+        (replace(record, unanswered=0), NOW + SECOND),
+    ):
+        assert isinstance(next_action(other, make.facts(now), limits), decide.BeginRequest)
+
+
+def test_a_certificate_that_was_dropped_is_remembered_until_the_next_is_issued() -> None:
+    """The token expired with a registration unanswered, and a new key was made: that says nothing of the old one."""
+    record = make.record(Phase.ISSUED, unanswered=2, thing_name=None)
+    for event in (TokenExpired(at=NOW), KeyReady(at=NOW)):
+        record = advance(record, event)
+
+    assert (record.phase, record.unanswered, record.issued) == (Phase.KEY_READY, 2, None)
+    record = advance(advance(record, RequestBegun(at=NOW)), CertificateIssued(at=NOW, issued=make.issued()))
+    assert record.unanswered == 0
