@@ -15,6 +15,7 @@ import base64
 import errno
 import os
 import re
+import resource
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _NO_FILE = "it is no plain file; name the files themselves"  # a socket cannot even be opened
 MAX_FILES = 64
 MAX_FILE = 1_048_576  # bytes
+TOGETHER = 3 * locked.PATIENCE  # seconds of processor time for all that a password protects
 
 _CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
 _READ_KEY = re.compile(rb"-----BEGIN (RSA |EC |DSA |ENCRYPTED )?PRIVATE KEY-----")  # wherever it stands in a file
@@ -77,8 +79,9 @@ class Brought:
 
 @dataclass
 class _Pile:
-    """What was found so far."""
+    """What was found so far, and how many seconds of processor time are left for what a password protects."""
 
+    patience: float = TOGETHER
     keys: dict[bytes, bytes] = field(default_factory=dict)
     certificates: dict[str, tuple[CertificateFacts, bytes]] = field(default_factory=dict)
 
@@ -92,17 +95,18 @@ class _Pile:
         self.certificates[facts.sha256] = (facts, pem)
 
 
-def bring(paths: Iterable[Path], password: bytes | None) -> Brought:
+def bring(paths: Iterable[Path], password: bytes | None, patience: float = TOGETHER) -> Brought:
     """Read files, and the files directly in directories, and sort what is in them.
 
     Args:
         paths: Where to look.
         password: What a PKCS #12 file or a key is encrypted with, or None.
+        patience: Seconds of processor time after which nothing more is opened with it.
 
     Raises:
-        MaterialError: Something cannot be read, or does not make a set.
+        MaterialError: Something cannot be read, takes too long, or does not make a set.
     """
-    pile = _Pile()
+    pile = _Pile(patience)
     for path, data in _contents(paths):
         try:
             _sort(pile, pem_of(data), password)
@@ -222,9 +226,19 @@ def _sort_key(pile: _Pile, data: bytes) -> bool:
 
 
 def _sort_opened(pile: _Pile, data: bytes, password: bytes | None) -> bool:
+    if pile.patience <= 0:
+        raise MaterialError("it is not opened: what a password protects took too much processor time before it",
+                            hint="Name the files of one set alone.")  # fmt: skip
+    before = _spent_by_children()
     found = locked.opened(data, password)
+    pile.patience -= _spent_by_children() - before
     _sort_pem(pile, found, None)
     return bool(found)
+
+
+def _spent_by_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _lies_beside(data: bytes) -> bool:

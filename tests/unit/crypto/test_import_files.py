@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, pkcs12
 
 from agent.crypto import import_files
+from agent.errors import MaterialError
 from agent.sandbox.authority import Authority, fingerprint, name
 from support.unit.der import stirred
 from support.unit.import_files import (
@@ -205,6 +206,19 @@ def test_what_lies_beside_a_set_is_passed_over_in_either_encoding(stick: Stick, 
     crl = revoked.sign(EC, hashes.SHA256()).public_bytes(encoding)
     stick.put(key=spelt(EC), leaf=pem(issued()), pub=public, req=request.public_bytes(encoding), crl=crl)
     assert stick.credential().key_pem == spelt(EC)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one file", "many"])
+def test_the_time_for_what_a_password_protects_is_that_of_all_files(stick: Stick, *, together: bool) -> None:
+    """Each may be slow to open by itself, and 64 of them, or thousands in one file, would take hours."""
+    key, patience = spelt(EC, encryption=ENCRYPTED), 1e-6  # seconds, which the first one uses up
+    assert import_files.bring([stick.put(a=key, b=pem(issued())).path], PASSWORD, patience).credential is not None
+    stick.put(**({"a": 2 * key} if together else {"c": key}))
+
+    with pytest.raises(MaterialError, match="took too much processor time before it") as caught:
+        import_files.bring([stick.path], PASSWORD, patience)
+    assert ("/a: " if together else "/c: ") in str(caught.value)
+    assert "files of one set" in caught.value.hint
 
 
 def test_directories_and_files_may_be_mixed(stick: Stick, tmp_path: Path) -> None:
