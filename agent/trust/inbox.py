@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OUTCOME = ".outcome.json"
 MAX_LISTED = 1_000  # drops; an inbox that is flooded keeps the agent busy no longer
+FLOOD = 20_000  # names that a person who asks waits for, a fraction of a second
 PART = 5_000  # names that one look goes through, some 20 ms on a gateway
 
 _LONGEST = 100  # characters of a drop's name
@@ -130,16 +131,19 @@ def _can_be_told_of(name: str) -> bool:
     return name.isprintable() and len(name) <= _LONGEST and len(os.fsencode(name + OUTCOME)) <= _LONGEST_FILE
 
 
-def passed_over(inbox: Path) -> list[str]:
+def passed_over(inbox: Path, most: int = FLOOD) -> list[str]:
     """Return the names of what would be a drop under another name; empty where there is no inbox.
+
+    Of more than `most` names in it some are looked at: a person who mends those asks again.
 
     Raises:
         StoreError: It cannot be listed.
     """
     if not os.path.lexists(inbox):
         return []
-    with disk.directory(str(inbox)) as fd:
-        return [name for name in disk.names(fd) if not (_is_for_others(name) or _can_be_told_of(name))]
+    with disk.directory(str(inbox)) as fd, disk.explained("list a directory"), os.scandir(fd) as entries:
+        names = (entry.name for entry in islice(entries, most))
+        return sorted(name for name in names if not (_is_for_others(name) or _can_be_told_of(name)))
 
 
 def _drop(dir_fd: int, name: str) -> Drop | None:

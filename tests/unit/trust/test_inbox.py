@@ -114,6 +114,14 @@ def test_what_is_passed_over_for_its_name_can_be_asked_for(tmp_path: Path) -> No
     assert inbox.passed_over(tmp_path / "inbox") == []
 
 
+def test_of_a_flood_of_names_a_person_is_told_some(tmp_path: Path) -> None:
+    """The answer, and the time it takes, do not grow with what lies there."""
+    for number in range(7):
+        (tmp_path / f"odd\n{number}").touch()
+    assert len(inbox.passed_over(tmp_path, 5)) == 5
+    assert len(inbox.passed_over(tmp_path)) == 7
+
+
 def test_every_kind_of_thing_is_listed_so_that_it_is_answered(tmp_path: Path) -> None:
     """A link to nowhere and a directory as well, the latter until it was answered."""
     (tmp_path / "link").symlink_to("nowhere")
