@@ -87,7 +87,7 @@ def _der(data: bytes) -> bytes:
 # two sets, what is above them, and anchors; `split` lets no private key pass, so none is kept.
 _read_once = lru_cache(maxsize=64)(read_certificate)
 
-_PLACE = re.compile(r'InvalidValue, location: \["(\w+)"')
+_PLACE = re.compile(r'InvalidValue, location: \[(?:"(\w+)"|\d+, \d+, "AttributeTypeValue::value")')
 
 
 def _reason(text: str) -> str:
@@ -95,7 +95,8 @@ def _reason(text: str) -> str:
     place = _PLACE.search(text)
     if place is None:
         return text[:120]
-    return f"its {place[1]} holds a text in an encoding that its kind does not have, which some tools let pass"
+    whose = place[1] or "subject or issuer"
+    return f"its {whose} holds a text in an encoding that its kind does not have, which some tools let pass"
 
 
 def _facts(certificate: x509.Certificate) -> CertificateFacts:

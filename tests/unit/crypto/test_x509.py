@@ -39,6 +39,26 @@ def pem(der: bytes) -> bytes:
     return b"-----BEGIN CERTIFICATE-----\n" + b64encode(der) + b"\n-----END CERTIFICATE-----\n"
 
 
+@pytest.mark.parametrize("place", ["subject", "issuer"])
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (0x14, b"G\xe4r-42"), (0x0C, b"G\xe4r-42"), (0x16, b"G\xe4r-42"),  # T61, UTF-8, IA5
+        (0x13, b"G\xe4r-42"), (0x13, b"gw*@42"), (0x1E, b"\xd8\0\xd8\0gw"), (0x1C, b"\xff\0\0\0gw"),
+    ],
+    ids=["T61", "UTF-8", "IA5", "printable", "printable with a star", "BMP", "universal"],
+)  # fmt: skip
+def test_a_text_that_its_kind_cannot_hold_is_named(place: str, kind: int, text: bytes) -> None:
+    """OpenSSL lets each pass, so its maker does not know; the parser's own words say nothing to a person."""
+    certificate = device_certificate()
+    own = {"subject": certificate.subject, "issuer": certificate.issuer}[place].public_bytes()
+    old = own[own.rindex(b"\x0c") :]
+    filled = text.ljust(old[1], text[-1:])
+    with pytest.raises(MaterialError, match="holds a text in an encoding that its kind does not have") as error:
+        x509.read_certificate(certificate.public_bytes(Encoding.DER).replace(old, bytes([kind, old[1]]) + filled))
+    assert "ParseError" not in str(error.value)
+
+
 def judge(text: bytes) -> str:
     """Read and accept as the engine does, and return what came of it."""
     try:
