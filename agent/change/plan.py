@@ -132,7 +132,8 @@ class Planner:
             unproven: Activate them before they have proven themselves; probation proves them after.
 
         Returns:
-            The planned change, or None when they are in use already.
+            The planned change, or None when they are in use already, for this thing. A certificate that was attached
+            to another thing is the same one, so nothing is left behind.
 
         Raises:
             RefusedError: Another change is in flight.
@@ -141,8 +142,10 @@ class Planner:
         self._in_flight.refuse_a_second()
         current = self._sets.usable()
         replaces = current.manifest.certificate_id if current else None
-        if replaces == credential.leaf.sha256:
-            return None
+        if current is not None and replaces == credential.leaf.sha256:
+            if current.manifest.thing_name == thing_name:
+                return None
+            replaces = None
         brought = _Brought(credential, thing_name, trust, replaces, self._world.asked_by)
         return self._bring_in(brought, reason, unproven=unproven)
 
@@ -213,13 +216,15 @@ class Planner:
         made = _Made(change=change, replaces=replaces, asked_by=self._world.asked_by)
         return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=made)
 
-    def is_about(self, credential: CredentialSet | None, trust: TrustBundle) -> bool:
-        """Whether the change in flight brings just this certificate, if one is named, and these anchors."""
+    def is_about(self, credential: CredentialSet | None, trust: TrustBundle, thing_name: str | None = None) -> bool:
+        """Whether the change in flight brings just this certificate and thing, if they are named, and these anchors."""
         record = self._in_flight.record
         if record is None or record.kind is not (Kind.IMPORT if credential else Kind.TRUST):
             return False
         made = self._sets.whole(record.generation)
         if made is None or made.trust.fingerprints != trust.fingerprints:
+            return False
+        if thing_name not in {None, made.manifest.thing_name}:
             return False
         return credential is None or made.manifest.certificate_id == credential.leaf.sha256
 

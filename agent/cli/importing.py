@@ -60,7 +60,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         _note_anchors(config, brought, parts.clock.now(), output)
         trust = _trust(parts, brought, replaces=arguments.replace_anchors)
-        if not operations.make_way(brought.credential, trust):
+        if not operations.make_way(brought.credential, trust, arguments.thing):
             return Receipt(change=parts.change.engine.change)
         if brought.credential is not None:
             _note_key(brought.credential, output)

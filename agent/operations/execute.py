@@ -237,7 +237,7 @@ class Operations:
             raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
         return self._use(self._climber.find_footing(), why, rotate=rotate)
 
-    def make_way(self, credential: CredentialSet | None, trust: TrustBundle) -> bool:
+    def make_way(self, credential: CredentialSet | None, trust: TrustBundle, thing_name: str | None = None) -> bool:
         """Make way for a certificate or anchors that a person brings; return False when they are under way already.
 
         Raises:
@@ -245,7 +245,7 @@ class Operations:
         """
         if self._engine.change is None:
             return True
-        if self._planner.is_about(credential, trust):
+        if self._planner.is_about(credential, trust, thing_name):
             self._engine.hasten()
             return False
         if not self._gave_way("A person brings another set or other anchors, which go before a change that waits."):

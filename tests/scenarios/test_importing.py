@@ -318,3 +318,19 @@ def test_an_unproven_set_that_rots_on_the_disk_is_given_up(gateway: Rig) -> None
     gateway.restart()
     assert gateway.follow().record.phase is Phase.REJECTED
     assert gateway.in_use() == (2, 1)
+
+
+def test_a_certificate_that_was_attached_to_another_thing_is_imported_for_it(gateway: Rig) -> None:
+    """No thing can be renamed on AWS: another one gets its certificate, which is proven as that one and not retired."""
+    gateway.entry(2).thing_name = "gw-0043"
+    assert not gateway.connects()
+    before = gateway.store.generation(2)
+    own = before.credential, before.trust
+    assert gateway.planner.bring_in(own[0], THING, own[1], "the thing in use") is None
+    gateway.planner.bring_in(own[0], "gw-0043", own[1], "the thing was renamed")
+
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert (gateway.in_use(), gateway.certificate(3)) == ((3, 2), gateway.certificate(2))
+    assert gateway.connects()
+    left = {item.certificate_id for item in outstanding(gateway.store.history(), (), timedelta())}
+    assert gateway.certificate(3) not in left

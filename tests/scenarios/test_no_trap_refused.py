@@ -79,6 +79,21 @@ def test_an_import_that_is_typed_again_joins_its_own_change(gateway: Rig) -> Non
     assert gateway.engine.change.id == planned.id
 
 
+def test_an_import_for_a_thing_that_was_mistyped_gives_way_to_the_right_one(gateway: Rig) -> None:
+    """The certificate and the anchors are the same; the thing's name, which the client id is made of, is not."""
+    credential, trust = gateway.outside_set(), gateway.anchors()
+    gateway.endpoint.down = NO_ROUTE
+    gateway.planner.bring_in(credential, "gw-0024", trust, "from a stick")
+    gateway.follow(patience=timedelta(0))
+
+    assert not gateway.operations.make_way(credential, trust, "gw-0024")
+    assert gateway.operations.make_way(credential, trust, THING)
+    gateway.endpoint.down = None
+    gateway.planner.bring_in(credential, THING, trust, "from a stick")
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert gateway.connects()
+
+
 def test_a_rescue_does_not_end_a_probation_that_holds(gateway: Rig) -> None:
     """The set in use works, so it comes first."""
     gateway.to_probation()
