@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.sandbox.authority import Authority
 from support.depot import Depot
 from support.outside import START
 from support.rig import Rig
 from support.signing import Habits, Publisher
 from support.unit.attacks import Target, make
-from support.unit.download import CONTENT, ROOT
+from support.unit.download import CONTENT, NOW, ROOT
 from support.unit.install import InstallSite
 from support.unit.publisher import ReadRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _small_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the system trust one authority: each downloader reads them all, and Debian's 140 take 0.1 s."""
+    trusted = tmp_path_factory.mktemp("system") / "trusted.pem"
+    trusted.write_bytes(Authority("system root", NOW).pem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(trusted))
+        yield
 
 
 @pytest.fixture(name="shop")

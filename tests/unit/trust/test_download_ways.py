@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = timedelta(days=1)
-ENOUGH = 3.0  # seconds for everything: enough to shake hands and to ask, and what comes after takes for ever
+ENOUGH = 1.5  # seconds for everything: enough to shake hands and to ask, and what comes after takes for ever
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
