@@ -1,22 +1,27 @@
-"""Clients of boto3 that a process of tests makes once: to make one costs as much as all that most tests ask of it.
+"""What a process of tests makes of boto3 once: to make a client costs as much as all that most tests ask of it.
 
 A test is lent a client for each that it, or what it tests, would make; at its end what was registered with it is taken
 off, and the next test is lent it. One that has tried something again is thrown away: it remembers how often it may.
+A session is made for each that asks for one, with a copy of the first one's handlers, which are most of its making.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
+from botocore.hooks import EventAliaser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _free: defaultdict[str, list[Any]] = defaultdict(list)
+_register = botocore.session.Session._register_builtin_handlers
 
 
 class _Lent:
@@ -58,7 +63,8 @@ class _Lent:
 @contextmanager
 def lending() -> Iterator[None]:
     """Have boto3 lend clients; each comes back at the end."""
-    real, lent = botocore.session.Session.create_client, list[_Lent]()
+    sessions, lent = botocore.session.Session, list[_Lent]()
+    real = sessions.create_client
 
     def create_client(self: Any, service: str, *words: Any, **named: Any) -> Any:
         key = _key(self, service, words, named)
@@ -66,13 +72,26 @@ def lending() -> Iterator[None]:
         lent.append(_Lent(key, client))
         return client
 
-    botocore.session.Session.create_client = create_client
+    sessions.create_client = create_client
+    sessions._register_builtin_handlers = _give_handlers
     try:
         yield
     finally:
-        botocore.session.Session.create_client = real
+        sessions.create_client, sessions._register_builtin_handlers = real, _register
         for item in lent:
             item.come_back()
+
+
+def _give_handlers(session: Any, _events: Any) -> None:
+    session._original_handler = copy.copy(_handlers())
+    session._events = EventAliaser(session._original_handler)
+
+
+@cache
+def _handlers() -> Any:
+    made = botocore.session.Session(include_builtin_handlers=False)
+    _register(made, made._events)
+    return made._original_handler
 
 
 def _key(session: Any, service: str, words: tuple[Any, ...], named: dict[str, Any]) -> str:
