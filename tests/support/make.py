@@ -21,6 +21,7 @@ from agent.core.timekeeping import BUILD_TIME, ClockState, Reading
 from agent.core.values import CertificateFacts, Kind, Manifest, Origin
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 from agent.core.when.schedule import Plan, Wishes
+from support import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,8 @@ TOKEN = "token-that-nobody-may-see"  # noqa: S105 - looked for in output
 PEM = "-----BEGIN CERTIFICATE-----\nbm9ib2R5IG1heSBzZWUgdGhpcw==\n-----END CERTIFICATE-----\n"
 
 FEW = settings()  # those of the whole suite: see tests/conftest.py
-MANY = settings(FEW, max_examples=2 * FEW.max_examples)
+# In the whole twice as many; in a sample as many as of any other.
+MANY = settings(FEW, max_examples=FEW.max_examples * (2 if FEW.max_examples == campaigns.EXAMPLES else 1))
 
 UNFINISHED = tuple(phase for phase in Phase if not phase.ended)
 BEFORE_ACTIVATION = tuple(phase for phase in UNFINISHED if not phase.activated)

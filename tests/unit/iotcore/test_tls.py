@@ -8,6 +8,9 @@ import ssl
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +29,6 @@ from support.servers import floods, hangs_up, resets, says, says_nothing, server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from agent.core.failure.failure import Failure
     from agent.core.values import TrustBundle
@@ -110,13 +112,22 @@ def test_a_server_that_is_not_who_it_should_be_is_named(
     assert failure.remedy
 
 
-def chain_of(tmp_path: Path, key: str, digest: str) -> tuple[ssl.SSLContext, TrustBundle]:
-    """Return a server whose chain has such a key and digest, and the bundle that has its root."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", key, "-nodes", f"-{digest}", "-days", "9", "-subj", f"/CN={HOST}",
-         "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+@cache
+def root_of(key: str) -> dict[str, bytes]:
+    """Return an authority with such a key: the key is `k`, the certificate `c`."""
+    with TemporaryDirectory() as place:
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", key, "-nodes", "-sha256", "-days", "9", "-subj", f"/CN={HOST}",
+             "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "k", "-out", "c"],
+            check=True, capture_output=True, cwd=place,
+        )  # fmt: skip
+        return {name: (Path(place) / name).read_bytes() for name in "kc"}
+
+
+def chain_of(tmp_path: Path, key: str) -> tuple[ssl.SSLContext, TrustBundle]:
+    """Return a server whose chain is an authority with such a key alone, and the bundle that has its root."""
+    for made_once, content in root_of(key).items():
+        (tmp_path / made_once).write_bytes(content)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.set_ciphers("ALL:@SECLEVEL=0")
     made.load_cert_chain(tmp_path / "c", tmp_path / "k")
@@ -129,7 +140,7 @@ def chain_of(tmp_path: Path, key: str, digest: str) -> tuple[ssl.SSLContext, Tru
 )
 def test_a_chain_that_is_too_weak_is_named_so(tmp_path: Path, root_key: str, key: str, digest: str) -> None:
     """The anchor is there, and nothing is said of a root that is missing."""
-    _, trust = chain_of(tmp_path, root_key, "sha256")
+    _, trust = chain_of(tmp_path, root_key)
     subprocess.run(
         ["openssl", "req", "-x509", "-CA", "c", "-CAkey", "k", "-newkey", key, "-nodes", f"-{digest}", "-days", "9",
          "-subj", "/CN=server", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "sk", "-out", "sc"],
@@ -150,7 +161,7 @@ def test_a_chain_that_is_too_weak_is_named_so(tmp_path: Path, root_key: str, key
 @pytest.mark.parametrize("wants_client", [False, True])
 def test_a_chain_that_breaks_a_rule_is_refused(tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool) -> None:
     """What OpenSSL lets pass: an authority's certificate as a server's. See `agent.crypto.server_chain`."""
-    made, trust = chain_of(tmp_path, "rsa:2048", "sha256")
+    made, trust = chain_of(tmp_path, "rsa:2048")
     made.minimum_version = made.maximum_version = version
     if wants_client:
         made.verify_mode = ssl.CERT_REQUIRED
@@ -231,7 +242,7 @@ def test_a_server_that_speaks_no_tls_is_refused(talk: Callable[[socket.socket], 
 )
 def test_what_is_no_tls_is_named(answer: bytes, what: str) -> None:
     """A captive portal or another service: nothing is said of versions and ciphers, and nothing is concluded."""
-    failure = refusal(says(answer))
+    failure = refusal(says(answer), timeout=5.0 if len(answer) > 4 else 1.0)  # with four bytes a client waits for more
     assert (failure.kind, failure.code) == (FailureClass.NETWORK, "not-tls")
     assert failure.message.startswith(f"What answers as {HOST} on port ")
     assert failure.message.endswith(f" does not speak TLS but {what}.")
@@ -303,6 +314,13 @@ print(made.security_level, made.minimum_version.name, made.maximum_version.name,
 """
 
 
+@cache
+def made(config: str) -> str:
+    """Return what a context is under a configuration of OpenSSL."""
+    command, environment = [sys.executable, "-c", _MADE], {**os.environ, "OPENSSL_CONF": config}
+    return subprocess.run(command, input=ROOT.pem, capture_output=True, check=True, env=environment).stdout.decode()
+
+
 @pytest.mark.parametrize(
     "setting",
     ["CipherString = DEFAULT@SECLEVEL=3", "MinProtocol = TLSv1.3", "MaxProtocol = TLSv1.2", "CipherString = PSK"],
@@ -311,11 +329,6 @@ def test_the_levels_of_the_machines_openssl_change_nothing(tmp_path: Path, setti
     """A hardened openssl.cnf would refuse AWS's chain, which the SDK takes: the gateway would never connect again."""
     hardened = tmp_path / "openssl.cnf"
     hardened.write_text(f"openssl_conf=a\n[a]\nssl_conf=b\n[b]\nsystem_default=c\n[c]\n{setting}\n")
-
-    def made(config: str) -> str:
-        command = [sys.executable, "-c", _MADE]
-        environment = {**os.environ, "OPENSSL_CONF": config}
-        return subprocess.run(command, input=ROOT.pem, capture_output=True, check=True, env=environment).stdout.decode()
 
     plain = made(os.devnull)
     assert plain.startswith("2 TLSv1_2 TLSv1_3 ")

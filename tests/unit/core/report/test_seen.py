@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from agent.core.jsonio import encode, to_plain
 from agent.core.report.seen import MAX_NAMED, MAX_WATCHED, Damage, Seen, WatchedEnd, WatchedFile, seen_of, within_bounds
 from agent.core.values import Provenance, TrustSource
 from agent.core.worker_protocol import MAX_LINE, End, decode_answer, encode_answer
-from support import make
+from support import campaigns, make
 from support.make import DAY, NOW
 
 FULL = make.seen(
@@ -120,8 +121,7 @@ def test_of_few_watched_files_all_is_told() -> None:
     assert within_bounds(few) == few
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-@pytest.mark.parametrize("number", [500, 2_600])
+@pytest.mark.parametrize(("number", "subject"), campaigns.take(list(product([500, 2_600], SUBJECTS)), 3))
 def test_the_daemon_takes_a_look_at_many_watched_files(number: int, subject: str) -> None:
     """As many as a configuration can name: a look that is no answer would leave a gateway without its connection."""
     found = within_bounds(files_with(number, MAX_WATCHED, SUBJECTS[subject]))
