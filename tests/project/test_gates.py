@@ -43,6 +43,18 @@ TESTS_NAMED_TWICE = {
 FILES, TEST_FILES = sorted(AGENT.rglob("*.py")), sorted(TESTS.rglob("*.py"))
 
 
+def classes_of(source: str) -> list[ast.ClassDef]:
+    """Return a file's classes, those within functions included; only statements can hold one."""
+    found: list[ast.AST] = [ast.parse(source)]
+    for node in found:
+        found += filter(_is_statement, ast.iter_child_nodes(node))
+    return [node for node in found if isinstance(node, ast.ClassDef)]
+
+
+def _is_statement(node: ast.AST) -> bool:
+    return isinstance(node, ast.stmt | ast.excepthandler | ast.match_case)
+
+
 def public_methods(found: ast.ClassDef) -> int:
     """Return how many methods and properties other modules may use."""
     kinds = ast.FunctionDef | ast.AsyncFunctionDef
@@ -65,12 +77,7 @@ def test_a_file_and_its_classes_can_be_read_at_a_sitting() -> None:
     """One subject each: what grows beyond that is two."""
     texts = {path.relative_to(AGENT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
     assert [name for name, text in texts.items() if text.count("\n") > LINES] == []
-    classes = [
-        (name, found)
-        for name, text in texts.items()
-        for found in ast.walk(ast.parse(text))
-        if isinstance(found, ast.ClassDef) and found.name not in LARGER
-    ]
+    classes = [(name, found) for name, text in texts.items() for found in classes_of(text) if found.name not in LARGER]
     assert [(name, found.name) for name, found in classes if public_methods(found) > METHODS] == []
     assert [(name, found.name) for name, found in classes if len(attributes(found)) > ATTRIBUTES] == []
 
@@ -85,9 +92,8 @@ def named_twice(room: Path, files: list[Path]) -> set[str]:
     """Return the names of classes that stand in more than one file."""
     found: dict[str, set[str]] = {}
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                found.setdefault(node.name, set()).add(path.relative_to(room).as_posix())
+        for node in classes_of(path.read_text(encoding="utf-8")):
+            found.setdefault(node.name, set()).add(path.relative_to(room).as_posix())
     return {name for name, where in found.items() if len(where) > 1}
 
 

@@ -221,6 +221,7 @@ def imports_of(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
 def file_of(name: str) -> Path | None:
     """Return the file of a module of the agent or of the tests' support."""
     base = (TESTS if name.startswith("support") else ROOT) / name.replace(".", "/")

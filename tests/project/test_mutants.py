@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,10 +30,14 @@ def test_the_tests_that_kill_a_mutant_exist(mutant: Mutant) -> None:
     assert mutant.killers
     for killer in mutant.killers:
         file, _, test = killer.partition("::")
-        names = {
-            node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)
-        }
-        assert test in names
+        assert test in functions_of(file)
+
+
+@cache
+def functions_of(file: str) -> frozenset[str]:
+    """Return the names of a file's functions."""
+    tree = ast.parse((ROOT / file).read_text())
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
 def test_no_two_mutants_have_a_name() -> None:

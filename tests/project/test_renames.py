@@ -51,11 +51,11 @@ EXCEPTIONS = {
 
 def found_in(source: str) -> list[tuple[int, str]]:
     """Return where a module changes names or truncates without `durable`: line and expression."""
-    tree = ast.parse(source)
-    names = dict(_imported(tree))
-    called = {id(call.func): call for call in ast.walk(tree) if isinstance(call, ast.Call)}
+    nodes = list(ast.walk(ast.parse(source)))
+    names = dict(_imported(nodes))
+    called = {id(call.func): call for call in nodes if isinstance(call, ast.Call)}
     found = []
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Attribute():
                 seen = _changes_files(node, _dotted(node, names), called.get(id(node)))
@@ -70,9 +70,9 @@ def found_in(source: str) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+def _imported(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
     """Yield each name that an import binds, and what it stands for."""
-    for node in ast.walk(tree):
+    for node in nodes:
         for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
             if isinstance(node, ast.ImportFrom):
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
@@ -114,16 +114,21 @@ def _may_be_of_a_path(call: ast.Call) -> bool:
     return len(call.args) + len(call.keywords) == 1 and all(word.arg == "target" for word in call.keywords)
 
 
+def _called(call: ast.Call) -> str:
+    """Return the last name of what is called."""
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
 def _names_one(call: ast.Call) -> bool:
     """Whether an attribute is asked for by its name: `getattr(path, "rename")`."""
-    by_name = ast.unparse(call.func).rpartition(".")[2] in {"getattr", "methodcaller", "attrgetter"}
+    by_name = _called(call) in {"getattr", "methodcaller", "attrgetter"}
     texts = {argument.value for argument in call.args if isinstance(argument, ast.Constant)}
     return by_name and bool(texts & (METHODS | SYSTEM))
 
 
 def _truncates(call: ast.Call) -> bool:
     """Whether a file is opened by its name for writing, which cuts off what it holds."""
-    if ast.unparse(call.func).rpartition(".")[2] != "open" or any(word.arg == "fileobj" for word in call.keywords):
+    if _called(call) != "open" or any(word.arg == "fileobj" for word in call.keywords):
         return False
     modes = [*call.args[:2], *(word.value for word in call.keywords if word.arg == "mode")]
     return any(isinstance(mode, ast.Constant) and mode.value in {"w", "wb", "wt", "w+", "w+b", "wb+"} for mode in modes)

@@ -79,29 +79,33 @@ def test_in_continuous_integration_nothing_is_skipped_for_lack_of_a_right(
 
 # -- assertions --------------------------------------------------------------------------------------------------------
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
 
 @cache
-def functions(source: str) -> dict[str, set[str]]:
-    """Return what functions and methods of a file call, by name; its tree is not kept."""
-    return {node.name: calls(node) for node in ast.walk(ast.parse(source)) if isinstance(node, Function)}
+def functions(source: str) -> list[tuple[str, set[str]]]:
+    """Return what each function and method of a file calls, those within it included; the file's tree is not kept.
 
-
-def calls(function: Function) -> set[str]:
-    """Return the names of what a function calls, and `fail` where it can by itself, for what it sees."""
-    found = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.Call):
-            found.add(str(getattr(node.func, "attr", getattr(node.func, "id", ""))))
+    `fail` is among it where a function can fail by itself, for what it sees.
+    """
+    found: list[tuple[str, set[str]]] = []
+    left: list[tuple[ast.AST, tuple[set[str], ...]]] = [(ast.parse(source), ())]
+    while left:  # each node once: there are four million
+        node, within = left.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.append((node.name, set()))
+            within = (*within, found[-1][1])
+        elif isinstance(node, ast.Call):
+            for its in within:
+                its.add(str(getattr(node.func, "attr", getattr(node.func, "id", ""))))
         elif isinstance(node, ast.Assert | ast.Raise):
-            found.add("fail")
+            for its in within:
+                its.add("fail")
+        left.extend((child, within) for child in ast.iter_child_nodes(node))
     return found
 
 
 def judging(sources: list[str]) -> set[str]:
     """Return the names of functions that can fail for what they see, by way of others too."""
-    called = [item for source in sources for item in functions(source).items()]
+    called = [item for source in sources for item in functions(source)]
     found = {"raises", "warns", "fail"}
     while more := {name for name, its in called if its & found} - found:
         found |= more
@@ -112,7 +116,9 @@ def test_each_test_can_fail_for_what_it_sees() -> None:
     """One that only runs something proves that it does not raise, and passes when it does nothing."""
     files = {path: path.read_text() for path in TESTS.rglob("*.py")}
     found = judging(list(files.values()))
-    tests = {(path.name, name) for path, text in files.items() for name in functions(text) if name.startswith("test_")}
+    tests = {
+        (path.name, name) for path, text in files.items() for name, _ in functions(text) if name.startswith("test_")
+    }
     assert [test for test in sorted(tests) if test[1] not in found] == []
 
 

@@ -34,14 +34,14 @@ DOCUMENTS = [
 
 def texts(path: Path) -> list[str]:
     """Return the texts of a module that may be shown to a person: all but docstrings."""
-    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(ast.parse(path.read_text())))
     holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, holders) and node.body and isinstance(node.body[0], ast.Expr)
     }
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+    found = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
     return [node.value for node in found if isinstance(node.value, str)]
 
 

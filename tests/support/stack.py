@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,12 +89,12 @@ class Stack:
     region: str = "eu-west-1"
     template: dict[str, Any] = field(default_factory=parsed)
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Any]:
         """Return the value of each parameter."""
         return {name: item.get("Default", "") for name, item in self.template["Parameters"].items()} | self.given
 
-    @property
+    @cached_property
     def resources(self) -> dict[str, dict[str, Any]]:
         """Return the resources that there are, with everything resolved."""
         found = self.template["Resources"].items()
