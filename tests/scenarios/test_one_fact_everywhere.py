@@ -25,7 +25,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when.reconnect import ReconnectState, after_takeover
 from agent.core.when.schedule import Pause
 from agent.daemon.cloud.session import SessionStatus
-from support import make
+from support import campaigns, make
 from support.situations import OF_OTHERS, SITUATIONS, Situation
 from support.told import DAY, ConnectedPlace, place
 
@@ -130,6 +130,7 @@ WAITING: dict[str, Situation] = {
     ),
 }
 EACH = SITUATIONS | WAITING
+OF_ANY_USER = [name for name in SITUATIONS if name not in OF_OTHERS]
 
 
 class Tellers:
@@ -189,7 +190,7 @@ def gateway(name: str) -> Iterator[ConnectedPlace]:
         yield here
 
 
-@pytest.fixture(name="told", params=[name for name in EACH if name not in OF_OTHERS])
+@pytest.fixture(name="told", params=[*campaigns.take(OF_ANY_USER, 3), *WAITING])
 def _told(request: pytest.FixtureRequest) -> Iterator[Tellers]:
     with gateway(request.param) as here:
         yield Tellers(here)

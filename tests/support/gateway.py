@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
 from agent.cli import fast_path
 from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
@@ -133,7 +135,9 @@ class Gateway:
         config = load(self.config)
         rotation, minute = replace(config.rotation, probation=timedelta(0)), timedelta(minutes=1)
         config = replace(config, rotation=rotation, connect_timeout=minute, request_timeout=minute)
-        with open_parts(config, _Unheard(), create=True) as parts:
+        with pytest.MonkeyPatch.context() as patch, open_parts(config, _Unheard(), create=True) as parts:
+            for name, value in warm.NO_STORE.items():
+                patch.setenv(name, value)
             parts.change.planner.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
             outcome = parts.change.engine.run()
         assert outcome.record.phase is Phase.COMMITTED, outcome.record.failure

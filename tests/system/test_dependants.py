@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import mqtt5
 
 from agent.sandbox.authority import Authority
+from support import campaigns
 from support.boot.installed import CONFIG, THING
 from support.boot.machine import PATIENCE, SERVICE, STATE, Machine, listens_to_inbox, until
 
@@ -504,7 +505,8 @@ def words_and_floods(gateway: Installed) -> None:
     ):  # fmt: skip
         (answer,) = ask(machine, said)
         assert set(answer) <= {"error", "hint"}, said[:20]
-    for said, times in ((b"again\n", 20), (b"activated\n", 20), (b"rolled-back\n", 20), (b"again\n" * 2, 240)):
+    few, many = (20, 240) if campaigns.chosen().whole else (3, 30)  # each is answered by a look at all copies
+    for said, times in ((b"again\n", few), (b"activated\n", few), (b"rolled-back\n", few), (b"again\n" * 2, many)):
         assert len(ask(machine, said, times=times)) == times
     (answer,) = ask(machine, b"again\n")
     assert answer["generation"] == 1
@@ -527,7 +529,9 @@ def links_to_secrets(gateway: Installed) -> None:
     machine = gateway.machine
     before = fingerprint(machine)
     machine.run("cp", "--archive", STATE, "/srv/kept")
-    for secret, swap in [(secret, swap) for secret in ("/etc/shadow", "/root/secret") for swap in SWAPS]:
+    secrets = ("/etc/shadow", "/root/secret")
+    ways = [(secrets[(place + turn) % 2], swap) for turn in range(2) for place, swap in enumerate(SWAPS)]
+    for secret, swap in campaigns.one_of_each(ways, lambda way: way[1]):
         assert SECRET in machine.read(secret)
         shell(machine, f"cd {STATE}; SECRET={secret}; SET=$(readlink current); {swap}")
         (answer,) = ask(machine, b"activated\n")
