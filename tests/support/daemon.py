@@ -65,7 +65,7 @@ class DaemonProcess:
         if self._started:
             self.process = self.gateway.start("run", log=self.log, **self.environment)
         else:
-            self.process = self.gateway.fork_daemon(self.log)
+            self.process = self.gateway.fork("run", log=self.log)
 
     def stop(self, patience: float = PATIENCE) -> int:
         """Tell it to end, as systemd does, and return its exit code."""

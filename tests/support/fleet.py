@@ -168,7 +168,7 @@ class Site(JobOwner):
     def start(self) -> None:
         """Start the daemon and wait until the cloud has its client; a gateway out of the factory enrols first."""
         before = self.cloud.count(Operation.CONNECT)
-        self._process = self.gateway.fork_daemon(self._log)
+        self._process = self.gateway.fork("run", log=self._log)
         until(lambda: self.cloud.count(Operation.CONNECT) > before and self.up, "the daemon connects")
 
     def stop(self) -> None:

@@ -166,9 +166,10 @@ class Gateway:
                 env={**os.environ, **environment},
             )
 
-    def fork_daemon(self, log: Path) -> warm.Forked:
-        """Have a daemon run that costs its work alone; what it says goes to the end of a file."""
-        return warm.start_daemon(["--config", str(self.config), "run"], cwd=self.directory, log=log)
+    def fork(self, *arguments: str, log: Path) -> warm.Forked:
+        """Have a command or a daemon run that costs its work alone; what it says goes to the end of a file."""
+        words = ["--config", str(self.config), *arguments]
+        return warm.start(words, cwd=self.directory, log=log, daemon=arguments == ("run",))
 
     def generations(self) -> tuple[int | None, int | None]:
         """Return current and previous, after checking that they are whole."""

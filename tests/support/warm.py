@@ -145,10 +145,10 @@ class Forked:
 Process = subprocess.Popen[str] | Forked
 
 
-def start_daemon(arguments: Sequence[str], *, cwd: Path, log: Path) -> Forked:
-    """Have a daemon run, with its workers; what it says goes to the end of a file."""
+def start(arguments: Sequence[str], *, cwd: Path, log: Path, daemon: bool = False) -> Forked:
+    """Have the command run, or a daemon with its workers; what it says goes to the end of a file."""
     with log.open("a") as output:
-        return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=os.environ, daemon=True)
+        return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=os.environ, daemon=daemon)
 
 
 def _forked(
@@ -207,6 +207,7 @@ def serve(orders: socket.socket) -> None:
     for name in _MODULES:
         import_module(name)
     surroundings.keep_the_command_line()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in each fork too, as packaging/debian/iot-cert has it
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would have one thread of several"
     gc.freeze()
     running: dict[int, tuple[int, int]] = {}  # process and where its end is told, by what shows that it has ended
@@ -253,7 +254,6 @@ def _become(order: dict[str, Any], outputs: list[int]) -> None:
     time.tzset()
     sys.argv = order["argv"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as packaging/debian/iot-cert has it
     if order.get("user") is not None:
         os.setgroups([])
         os.setgid(order["user"])

@@ -15,7 +15,6 @@ from support.ran import Ran
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from subprocess import Popen
 
     from support.walkkit.scene import Scene
     from support.warm import Process
@@ -72,7 +71,7 @@ class _Typed:
         self.scene, self.words = scene, words
         place = scene.directory / "typed"
         self.log = place / f"{len(list(place.iterdir())):04d}-{words[0]}.log"
-        self.process: Popen[str] = scene.gateway.start(*words, log=self.log)
+        self.process = scene.gateway.fork(*words, log=self.log)
 
     def end(self) -> str:
         """Wait for the end, with a person's patience, and return it."""

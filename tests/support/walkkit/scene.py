@@ -121,7 +121,7 @@ class Scene:
     def _look_for_traces(self, who: str, said: str) -> None:
         for trace in TRACES:
             found = said[said.index(trace) :][:4000] if trace in said else ""
-            if found and not _of_starting_python(found):
+            if found:
                 self.breach("no traceback", f"{who}: {found}")
 
     def keep_secrets(self) -> None:
@@ -293,7 +293,7 @@ class Scene:
         """Return what `iot-cert status` ends with."""
         number = len(list((self.directory / "typed").iterdir()))
         log = self.directory / "typed" / f"{number:04d}-status.log"
-        process = self.gateway.start("status", log=log)
+        process = self.gateway.fork("status", log=log)
         try:
             code = process.wait(120)
         except TimeoutExpired:
@@ -306,8 +306,3 @@ class Scene:
     def rest(self, seconds: float) -> None:
         """Let time pass."""
         sleep(seconds)
-
-
-def _of_starting_python(trace: str) -> bool:
-    """Whether Ctrl-C came before there was anything of the program that could take it."""
-    return trace.rstrip().endswith("KeyboardInterrupt") and "/agent/" not in trace
