@@ -202,6 +202,16 @@ def test_one_of_each_kind_is_in_every_sample(choose: Callable[[str], campaigns.C
         assert campaigns.one_of_each(cases, lambda case: case[0]) == taken
 
 
+def test_a_sample_of_pairs_has_all_of_both(choose: Callable[[str], campaigns.Choice]) -> None:
+    """Each of the longer once; another sample pairs them otherwise, and the whole has each pair."""
+    rows, columns = ["a", "b", "c"], [1, 2]
+    for text, taken in (("sample", [("a", 1), ("b", 2), ("c", 1)]), ("sample:1", [("a", 2), ("b", 1), ("c", 2)])):
+        choose(text)
+        assert campaigns.pairs(rows, columns) == taken
+    choose("whole")
+    assert campaigns.pairs(rows, columns) == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1), ("c", 2)]
+
+
 def test_a_case_that_fails_says_how_it_is_repeated(choose: Callable[[str], campaigns.Choice]) -> None:
     """With one command, for this test and this case."""
     choose("sample:2")

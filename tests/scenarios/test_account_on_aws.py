@@ -203,11 +203,11 @@ def test_each_call_fails_and_the_event_comes_again(
     fate: Fate,
     for_good: bool,  # noqa: FBT001 - the table's
 ) -> None:
-    """After each call; a sample takes every eleventh, another one of each story and fate."""
+    """After each call; a sample takes one in 22, another one of each story and fate."""
     calls, wanted = undisturbed(tell)
     assert calls > 3
     first = len(FATES) * STORIES.index(tell) + FATES.index((fate, for_good))
-    for number in [number for number in range(calls) if campaigns.takes(first + number, 11)]:
+    for number in [number for number in range(calls) if campaigns.takes(first + number, 22)]:
         with _answered(world):
             story = _story(world)
             act = tell(story)

@@ -19,6 +19,7 @@ from agent.backend.errors import BackendError
 from agent.backend.handlers import audits
 from agent.backend.names import SHADOW, Metric
 from agent.backend.values import Check, Status
+from support import campaigns
 from support.account import DAY, HOUR, NOW, SETTINGS
 from support.audits import Defender, found
 from support.moto_account import AwsWorld, Fate, emulated
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 
 CA, SIGNER = "ca" * 32, "cb" * 32
+TWO_CHECKS = list(zip(Check, [*Check][1:] + [*Check][:1], strict=True))
+ORDERS = sorted(set(permutations(["a-1", "a-2", "a-2"])))
 
 
 @pytest.fixture(name="world")
@@ -83,8 +86,7 @@ def end_jobs(world: AwsWorld) -> None:
             world.owner.cancel_job_execution(jobId=job["jobId"], thingName=thing, force=True)
 
 
-@pytest.mark.parametrize("check", Check)
-@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize(("check", "times"), campaigns.pairs([*Check], [1, 2, 3]))
 def test_a_message_once_and_again(world: AwsWorld, defender: Defender, check: Check, times: int) -> None:
     """One job for what is due, and none for what rests on a CA but renews by itself before that ends."""
     due = [gateway(world, defender, f"000{number}") for number in range(3)]
@@ -126,8 +128,7 @@ def test_a_message_of_an_audit_that_is_known_no_more(world: AwsWorld, defender: 
     assert ordered(world) == []
 
 
-@pytest.mark.parametrize("checks", list(zip(Check, [*Check][1:] + [*Check][:1], strict=True)))
-@pytest.mark.parametrize("order", sorted(set(permutations(["a-1", "a-2", "a-2"]))))
+@pytest.mark.parametrize(("checks", "order"), campaigns.pairs(TWO_CHECKS, ORDERS))
 def test_messages_out_of_order(
     world: AwsWorld, defender: Defender, checks: tuple[Check, Check], order: tuple[str, ...]
 ) -> None:

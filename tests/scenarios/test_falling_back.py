@@ -14,6 +14,7 @@ from agent.core.values import Kind, Origin
 from agent.errors import DamagedError, RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support import campaigns
 from support.outside import NO_ROUTE
 from support.rig import is_told
 
@@ -191,8 +192,9 @@ def test_a_rollback_whose_set_is_revoked_in_probation_returns(gateway: Rig) -> N
 # -- the control decides -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("effect", [Effect.HANG_UP, Effect.SILENCE])
-@pytest.mark.parametrize("phase", [Phase.PREPARED, Phase.DEPLOYED])
+@pytest.mark.parametrize(
+    ("phase", "effect"), campaigns.pairs([Phase.PREPARED, Phase.DEPLOYED], [Effect.HANG_UP, Effect.SILENCE])
+)
 def test_when_old_and_new_meet_the_same_nothing_is_concluded(gateway: Rig, phase: Phase, effect: Effect) -> None:
     """Both sets are hung up on for a day: that is the network, and the change goes on where it was."""
     gateway.run_to(Kind.ROTATE, phase)

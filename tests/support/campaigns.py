@@ -17,6 +17,7 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 EXAMPLES = 100  # of each property, in the whole
 
@@ -106,6 +108,14 @@ def one_of_each(cases: Sequence[T], kind: Callable[[T], str]) -> list[T]:
     for case in cases:
         kinds.setdefault(kind(case), []).append(case)
     return [found[_made.phase % len(found)] for found in kinds.values()]
+
+
+def pairs(rows: Sequence[T], columns: Sequence[U]) -> list[tuple[T, U]]:
+    """Return each of some things with each of others; a sample has all of both, and each of the more numerous once."""
+    if not _made.sampled:
+        return list(product(rows, columns))
+    turns = range(max(len(rows), len(columns)))
+    return [(rows[turn % len(rows)], columns[(turn + _made.phase) % len(columns)]) for turn in turns]
 
 
 def least(whole: int, one_in: int) -> int:

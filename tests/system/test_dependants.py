@@ -529,9 +529,7 @@ def links_to_secrets(gateway: Installed) -> None:
     machine = gateway.machine
     before = fingerprint(machine)
     machine.run("cp", "--archive", STATE, "/srv/kept")
-    secrets = ("/etc/shadow", "/root/secret")
-    ways = [(secrets[(place + turn) % 2], swap) for turn in range(2) for place, swap in enumerate(SWAPS)]
-    for secret, swap in campaigns.one_of_each(ways, lambda way: way[1]):
+    for swap, secret in campaigns.pairs(SWAPS, ("/etc/shadow", "/root/secret")):
         assert SECRET in machine.read(secret)
         shell(machine, f"cd {STATE}; SECRET={secret}; SET=$(readlink current); {swap}")
         (answer,) = ask(machine, b"activated\n")
