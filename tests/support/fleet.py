@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
+from support.daemon import LONGEST_LOOK, LOOK
 from support.ran import Ran
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ DOCUMENTS = f"$aws/things/{THING}/shadow/name/{SHADOW}/update/documents"
 
 
 def until(condition: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
-    """Return what a condition gives as soon as it holds."""
-    end = time.monotonic() + patience
+    """Return what a condition gives as soon as it holds; it is looked at less often once that has taken a while."""
+    begun = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < end, f"not within {patience:.0f} s: {what}"
-        time.sleep(0.02)
+        waited = time.monotonic() - begun
+        assert waited < patience, f"not within {patience:.0f} s: {what}"
+        time.sleep(min(LONGEST_LOOK, LOOK + waited / 50))
     return found
 
 
