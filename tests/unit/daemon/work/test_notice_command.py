@@ -101,4 +101,5 @@ def test_one_that_is_not_there_or_no_program(loop: Loop, tmp_path: Path) -> None
     assert run(loop, str(tmp_path)) == f"{tmp_path} is no regular file."
     (tmp_path / "tell").write_text("#!/no/such/shell\n")
     (tmp_path / "tell").chmod(0o755)
-    assert run(loop, f"{tmp_path}/tell") == f"{tmp_path}/tell could not be started: No such file or directory."
+    said = "tell begins with `#!/no/such/shell`, which is not there to run it."
+    assert run(loop, f"{tmp_path}/tell") == f"{tmp_path}/{said}"
