@@ -124,6 +124,7 @@ ASPECTS = {
     "core/change/test_refusals.py": "core/change/decide",
     "core/change/test_requests.py": "core/change/lifecycle",
     "core/change/test_sets_in_use.py": "core/change/lifecycle",
+    "core/report/test_checks_together.py": "core/report/checks",
     "core/report/test_findings_and_time.py": "core/report/findings",
     "core/report/test_job_documents.py": "core/report/jobs",
     "core/when/test_back_off.py": "core/when/schedule",
