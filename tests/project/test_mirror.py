@@ -165,6 +165,7 @@ ASPECTS = {
     "trust/test_attacks_around_bundles.py": "trust/install",
     "trust/test_attacks_by_content.py": "trust/install",
     "trust/test_download_ways.py": "trust/download",
+    "trust/test_inbox_drops.py": "trust/inbox",
     "trust/test_install_downloads.py": "trust/install",
     "trust/test_inbox_survey.py": "trust/inbox",
     "trust/test_install_drops.py": "trust/install",
