@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OWN = ["control.sock", "daemon.lock", "metrics.prom", "status.json"]
 
 
-class Desk:
+class WatchedDirectory:
     """A runtime directory with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, run: Path, clock: HandClock) -> None:
@@ -51,10 +51,10 @@ class Desk:
 
 
 @pytest.fixture(name="desk")
-def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedDirectory]:
     clock = HandClock()
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
-    desk = Desk(tmp_path / "run", clock)
+    desk = WatchedDirectory(tmp_path / "run", clock)
     desk.run.mkdir()
     for name in OWN:
         (desk.run / name).touch()
@@ -75,7 +75,7 @@ TOUCHES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("touch", TOUCHES)
 @pytest.mark.parametrize("name", OWN)
-def test_hands_on_each_of_its_names_are_heard_of_a_moment_later(desk: Desk, name: str, touch: str) -> None:
+def test_hands_on_each_of_its_names_are_heard_of_a_moment_later(desk: WatchedDirectory, name: str, touch: str) -> None:
     """However much is done at once, and the next time again."""
     for number in range(2):
         desk.looks = 0
@@ -86,14 +86,14 @@ def test_hands_on_each_of_its_names_are_heard_of_a_moment_later(desk: Desk, name
         assert desk.after(SETTLE) >= 1, number
 
 
-def test_other_names_are_not_heard_of(desk: Desk) -> None:
+def test_other_names_are_not_heard_of(desk: WatchedDirectory) -> None:
     """Such as words of an application, and what is on its way to its place."""
     (desk.run / "confirm").mkdir()
     (desk.run / ".new-status.json").touch()
     assert desk.after(SETTLE) == 0
 
 
-def test_the_directory_may_go_and_come_back(desk: Desk) -> None:
+def test_the_directory_may_go_and_come_back(desk: WatchedDirectory) -> None:
     """As it may look the same to the kernel."""
     shutil.rmtree(desk.run)
     assert desk.after(SETTLE) == 1
@@ -104,7 +104,7 @@ def test_the_directory_may_go_and_come_back(desk: Desk) -> None:
     assert desk.after(SETTLE) > before
 
 
-def test_what_cannot_be_put_right_is_tried_each_minute_until_it_is(desk: Desk) -> None:
+def test_what_cannot_be_put_right_is_tried_each_minute_until_it_is(desk: WatchedDirectory) -> None:
     """And no more then."""
     desk.well = False
     desk.watch.look()
