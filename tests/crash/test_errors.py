@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.campaigns import least
-from support.crashkit import campaign, points, recoveries
+from support.crashkit import failing, points, recoveries
 
 if TYPE_CHECKING:
-    from support.crashkit.campaign import Segment
+    from support.crashkit.failing import Segment
 
 ONE_IN = 43  # which no number of errors or of ways to fail has in it, so that a sample has all of them
 STEPS = (
@@ -24,7 +24,7 @@ STEPS = (
 
 
 def _segments() -> dict[tuple[str, str], Segment]:
-    return {(segment.scenario.name, segment.kind): segment for segment in campaign.segments()}
+    return {(segment.scenario.name, segment.kind): segment for segment in failing.segments()}
 
 
 def test_every_step_of_every_change_is_among_them() -> None:
@@ -36,7 +36,7 @@ def test_every_step_of_every_change_is_among_them() -> None:
 @pytest.mark.parametrize(("scenario", "kind"), STEPS)
 def test_a_step_in_which_calls_fail_leaves_the_set_in_use_alone(scenario: str, kind: str) -> None:
     """Nothing but a StoreError comes out, current stays whole, and success is never reported for nothing."""
-    report = campaign.fail_everywhere(_segments()[scenario, kind], one_in=ONE_IN)
+    report = failing.fail_everywhere(_segments()[scenario, kind], one_in=ONE_IN)
     points.visited("failing calls", report.points, at_least=least(50, ONE_IN))
     assert report.complaints == (), report.shown
 

@@ -16,7 +16,7 @@ from agent.core.jsonio import PlainError
 from agent.errors import AgentError
 from agent.store.store import Store
 from support import campaigns
-from support.crashkit import campaign, invariants, stepper
+from support.crashkit import campaign, failing, invariants, stepper
 from support.crashkit.alice import CrashState, Recorder, numbered_states
 from support.crashkit.invariants import InvariantError
 from support.crashkit.material import NOW
@@ -201,7 +201,7 @@ def fail_everywhere(damage: Damage, *, every: int, one_in: int) -> Report:
     """
     with Workplace() as workplace:
         calls = stepper.dry(_work(workplace.lay_out(damage.before))).calls
-    return campaign.spread(partial(_fail_each, damage, calls), campaign.faults_of(calls)[::every], one_in=one_in)
+    return campaign.spread(partial(_fail_each, damage, calls), failing.faults_of(calls)[::every], one_in=one_in)
 
 
 def _work(path: Path) -> Callable[[], Callable[[], object]]:
@@ -222,7 +222,7 @@ def _fail_each(damage: Damage, calls: Sequence[str], faults: Sequence[Case[Faili
     with Workplace() as workplace:
         judges = {exact: _Judge(workplace, damage, exact=exact) for exact in (False, True)}
         for case, fault in faults:
-            judge = judges[campaign.says_nothing_about_data(fault, calls[fault.at])]
+            judge = judges[failing.says_nothing_about_data(fault, calls[fault.at])]
             found.append(campaigns.told(case, _fail_once(workplace, judge, fault)))
     return found
 
@@ -234,7 +234,7 @@ def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:
     left = snapshot(path)
     complaint = judge(left)
     try:
-        campaign.check_kind(result)
+        failing.check_kind(result)
     except InvariantError as error:
         complaint = str(error)
     # What cannot be erased or set aside must not keep the agent from starting; it is said, and tried again next time.
