@@ -21,7 +21,6 @@ LONGER_TESTS = {
     "integration/test_fleet.py",
     "integration/test_gateway.py",
     "integration/test_stack.py",
-    "support/walkkit/steps.py",
     "system/test_dependants.py",
 }
 

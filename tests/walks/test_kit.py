@@ -10,11 +10,12 @@ import pytest
 
 from agent.sandbox.cloud import Request, Status
 from support.ran import Ran
-from support.walkkit import pairs, steps
+from support.walkkit import disk, pairs, steps
+from support.walkkit.disk import Harm
 from support.walkkit.endings import Ending, Rung
 from support.walkkit.factory import BUDGET, Start
 from support.walkkit.scene import Scene
-from support.walkkit.steps import Brought, Harm, Whose
+from support.walkkit.steps import Brought, Whose
 from support.walkkit.telling import Report, check_always
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def test_a_set_works_when_both_sides_take_it(scene: Scene) -> None:
     assert scene.some_set_works()
     scene.gateway.order("root use b")
     assert scene.some_set_works()  # the anchors in use hold both
-    steps.carry_out([steps.damage("current", "trust.pem", Harm.CUT, 0.6)], scene)
+    steps.carry_out([disk.damage("current", "trust.pem", Harm.CUT, 0.6)], scene)
     assert not scene.some_set_works()
     scene.gateway.order("root use a")
     assert scene.some_set_works()
@@ -117,7 +118,7 @@ def test_a_report_reaches_another_process_whole() -> None:
 @pytest.mark.parametrize("file", ["key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"])
 def test_whatever_is_damaged_is_not_whole_any_more(scene: Scene, file: str, how: Harm) -> None:
     """The store sees it; the pair is read for what it is."""
-    steps.carry_out([steps.damage("current", file, how)], scene)
+    steps.carry_out([disk.damage("current", file, how)], scene)
     found = scene.linked("current")
     assert found is not None
     assert not found.whole
@@ -138,9 +139,9 @@ def test_a_pair_by_hand_is_told_from_damage(scene: Scene) -> None:
 def test_links_change_places(scene: Scene) -> None:
     """Each points at what the other one did."""
     before = [pairs.linked(scene.state, link) for link in ("current", "previous")]
-    steps.carry_out([steps.swap_links()], scene)
+    steps.carry_out([disk.swap_links()], scene)
     assert [pairs.linked(scene.state, link) for link in ("previous", "current")] == before
-    steps.carry_out([steps.unlink("previous"), steps.unlink("previous")], scene)
+    steps.carry_out([disk.unlink("previous"), disk.unlink("previous")], scene)
     assert pairs.linked(scene.state, "previous") is None
     assert "not possible" in scene.lines[-1]
 
@@ -166,10 +167,10 @@ def test_a_full_disk_is_full(tmp_path: Path) -> None:
         if not scene.disk.mounted:
             assert os.environ.get("CI") != "true", "continuous integration must be able to mount a small disk"
             pytest.skip("no small disk here")
-        steps.carry_out([steps.full_disk(0)], scene)
+        steps.carry_out([disk.full_disk(0)], scene)
         with pytest.raises(OSError, match="No space left"):
             (scene.state / "more").write_bytes(bytes(8192))
-        steps.carry_out([steps.free_disk()], scene)
+        steps.carry_out([disk.free_disk()], scene)
         (scene.state / "more").write_bytes(bytes(8192))
     assert not list(scene.state.iterdir())
 

@@ -9,9 +9,10 @@ import pytest
 from support import campaigns
 from support.walkkit import chance
 from support.walkkit.chance import FILES, LIVES
+from support.walkkit.disk import Harm
 from support.walkkit.endings import Rung
 from support.walkkit.orders import Victim
-from support.walkkit.steps import Brought, Harm, Whose
+from support.walkkit.steps import Brought, Whose
 from support.walkkit.telling import tell
 
 if TYPE_CHECKING:

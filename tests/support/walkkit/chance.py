@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from support.walkkit import endings, steps
+from support.walkkit import disk, endings, steps
+from support.walkkit.disk import Harm
 from support.walkkit.endings import Ending, Rung
 from support.walkkit.factory import Start
 from support.walkkit.orders import Blow, Victim
 from support.walkkit.pairs import THING
-from support.walkkit.steps import STICK, Brought, Harm, Step, Whose
+from support.walkkit.steps import STICK, Brought, Step, Whose
 from support.walkkit.telling import Story
 
 if TYPE_CHECKING:
@@ -166,13 +167,13 @@ class Draw:
         return self.chance.choice(tuple(Harm)), round(self.chance.random(), 3)
 
     def _damage(self) -> list[Step]:
-        return [steps.damage(self.chance.choice(LINKS), self.chance.choice(FILES), *self._harm())]
+        return [disk.damage(self.chance.choice(LINKS), self.chance.choice(FILES), *self._harm())]
 
     def _damage_record(self) -> list[Step]:
-        return [steps.damage_record(self.chance.choice(("change.json", "history.jsonl")), *self._harm())]
+        return [disk.damage_record(self.chance.choice(("change.json", "history.jsonl")), *self._harm())]
 
     def _links(self) -> list[Step]:
-        return [self.chance.choice((steps.unlink("current"), steps.unlink("previous"), steps.swap_links()))]
+        return [self.chance.choice((disk.unlink("current"), disk.unlink("previous"), disk.swap_links()))]
 
     def _by_hand(self) -> list[Step]:
         return [steps.by_hand(self.chance.choice(LINKS), self.one(BROUGHT))]
@@ -207,5 +208,5 @@ class Draw:
 
     def _disk(self) -> list[Step]:
         return [
-            steps.free_disk() if self.chance.random() < 0.3 else steps.full_disk(self.chance.choice((0, 0, 8, 40, 200)))
+            disk.free_disk() if self.chance.random() < 0.3 else disk.full_disk(self.chance.choice((0, 0, 8, 40, 200)))
         ]

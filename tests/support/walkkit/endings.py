@@ -10,10 +10,11 @@ from agent.core.change.lifecycle import Phase
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import CLAIM, GATEWAY
-from support.walkkit import pairs, steps
+from support.walkkit import disk, pairs, steps
+from support.walkkit.disk import Harm
 from support.walkkit.factory import SECOND_ROOT, union_pem
 from support.walkkit.pairs import THING
-from support.walkkit.steps import Brought, Harm, Whose, certificates
+from support.walkkit.steps import Brought, Whose, certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +137,7 @@ def _damaged_manifest(scene: Scene, ending: Ending) -> set[str] | None:
     alike = [item for item in pairs.generations(scene.state) if item.certificate_id == found.certificate_id]
     if len(alike) > 1:  # another set would be accepted, too
         return None
-    came = steps.harm(found.directory / "manifest.json", ending.harm)
+    came = disk.harm(found.directory / "manifest.json", ending.harm)
     scene.tell(f"manifest.json of {ending.spoils} ({found.directory.name}) {ending.harm} {came}")
     return {found.certificate_id}
 

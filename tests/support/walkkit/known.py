@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.sandbox.cloud import Status
-from support.walkkit import endings, steps
+from support.walkkit import disk, endings, steps
+from support.walkkit.disk import Harm
 from support.walkkit.endings import Ending, Rung
 from support.walkkit.factory import Start
 from support.walkkit.orders import Victim
-from support.walkkit.steps import Brought, Harm, Whose
+from support.walkkit.steps import Brought, Whose
 from support.walkkit.telling import Story
 
 REPEAT = "make walks KNOWN={name}"
@@ -84,7 +85,7 @@ KNOWN = (
     Story(
         name="one-byte-of-the-only-key-while-a-rotation-waits",
         start=YOUNG,
-        steps=(*WAITING_ROTATION, steps.damage("current", "key.pem", Harm.FLIP)),
+        steps=(*WAITING_ROTATION, disk.damage("current", "key.pem", Harm.FLIP)),
         ending=accept(Rung.CLAIM),
         connected_with="new",
         asked=1,
@@ -92,7 +93,7 @@ KNOWN = (
     Story(
         name="the-only-anchors-cut-while-a-rotation-waits",
         start=YOUNG,
-        steps=(*WAITING_ROTATION, steps.damage("current", "trust.pem", Harm.CUT)),
+        steps=(*WAITING_ROTATION, disk.damage("current", "trust.pem", Harm.CUT)),
         ending=accept(Rung.CLAIM),
         connected_with="new",
         asked=1,
@@ -106,7 +107,7 @@ KNOWN = (
             steps.order("rollback", "--no-wait"),
             steps.until_waiting("locked-out"),
             steps.kill(Victim.DAEMON),
-            steps.damage("current", "manifest.json", Harm.DELETE),
+            disk.damage("current", "manifest.json", Harm.DELETE),
         ),
         ending=accept(Rung.CLAIM),
         connected_with="new",
@@ -123,15 +124,15 @@ KNOWN = (
         )
         for start, rung in ((SETTLED, Rung.PREVIOUS), (YOUNG, Rung.CLAIM))
         for word, step in (
-            ("key", steps.damage("current", "key.pem", Harm.DIRECTORY)),
-            ("manifest", steps.damage("current", "manifest.json", Harm.DIRECTORY)),
-            ("history", steps.damage_record("history.jsonl", Harm.DIRECTORY)),
+            ("key", disk.damage("current", "key.pem", Harm.DIRECTORY)),
+            ("manifest", disk.damage("current", "manifest.json", Harm.DIRECTORY)),
+            ("history", disk.damage_record("history.jsonl", Harm.DIRECTORY)),
         )
     ),
     Story(
         name="record-of-a-waiting-rotation-replaced-by-a-directory",
         start=SETTLED,
-        steps=(*WAITING_ROTATION, steps.damage_record("change.json", Harm.DIRECTORY)),
+        steps=(*WAITING_ROTATION, disk.damage_record("change.json", Harm.DIRECTORY)),
         ending=accept(Rung.PREVIOUS, reboots=True),
         asked=1,
     ),
@@ -210,7 +211,7 @@ KNOWN = (
         start=SMALL_DISK,
         steps=(
             *CONNECTED,
-            steps.full_disk(0),
+            disk.full_disk(0),
             steps.status(Whose.CURRENT, Status.REVOKED),
             steps.wait(10),
         ),
