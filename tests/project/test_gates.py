@@ -19,7 +19,6 @@ NAMED_TWICE = {"OtherSets", "RetiredKeys", "Room", "Store", "Status"}
 LONGER_TESTS = {
     "integration/test_daemon_faults.py",
     "integration/test_fleet.py",
-    "integration/test_gateway.py",
     "integration/test_stack.py",
     "system/test_dependants.py",
 }
