@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.values import Kind, Origin
     from support.gateway import Gateway
     from support.warm import Process
 
 PATIENCE = 150.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
 LOOK, LONGEST_LOOK = 0.03, 0.12  # seconds between two looks: at first, and once it has taken a while
+THING = "gw-0042"
 CLIENT_ID = "gw-0042-cert-agent"
 
 _TAIL = 4_000  # characters of the log in a failed test's message
@@ -314,3 +316,8 @@ def shown(pid: int) -> str:
     """Return the arguments and the environment of a process."""
     parts: list[Any] = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
     return b"\n".join(parts).replace(b"\0", b"\n").decode()
+
+
+def origins(gateway: Gateway) -> list[tuple[Kind, Origin]]:
+    """Return what was changed and by whose wish, oldest first."""
+    return [(record.kind, record.origin) for record in gateway.history()]
