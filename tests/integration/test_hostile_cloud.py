@@ -12,7 +12,8 @@ import pytest
 from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
 from agent.sandbox.jobs import JobStatus
 from support import campaigns
-from support.fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Malformed, Site, until
+from support.fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Site, until
+from support.malformed import Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

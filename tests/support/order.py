@@ -24,7 +24,7 @@ LONG = (
     "tests/integration/test_hostile_cloud.py",
     "tests/integration/test_shared_id.py",
     "tests/integration/test_daemon_faults.py",
-    "tests/integration/test_fleet.py",
+    "tests/integration/test_fleet",
     "tests/integration/test_stack.py",
     "tests/walks/",
     "tests/crash/",

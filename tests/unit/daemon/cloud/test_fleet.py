@@ -9,7 +9,8 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from support import campaigns, make
-from support.fleet import DELTA, DOCUMENTS, NOTIFY, THING, Malformed, described, listed
+from support.fleet import DELTA, DOCUMENTS, NOTIFY, THING, described, listed
+from support.malformed import Malformed
 from support.office import DUE, GET_JOBS, GET_SHADOW, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change
 
 if TYPE_CHECKING:
