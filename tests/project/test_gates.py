@@ -17,7 +17,6 @@ NAMED_TWICE = {"OtherSets", "RetiredKeys", "Room", "Store", "Status"}
 
 # Files of tests that are not divided yet. The list only becomes shorter.
 LONGER_TESTS = {
-    "integration/test_stack.py",
     "system/test_dependants.py",
 }
 
