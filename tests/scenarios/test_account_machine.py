@@ -7,7 +7,6 @@ fails. After each, the promises of the account's side are looked at.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hypothesis import settings
@@ -15,50 +14,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.backend.errors import BackendError
-from agent.backend.values import DeviceState, Status
+from agent.backend.values import Status
 from support import campaigns, make
-from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World, request
+from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, World, request
+from support.account_promises import (
+    FOLLOWERS,
+    SERIALS,
+    THING_OF,
+    THINGS,
+    Past,
+    Promises,
+    Purchase,
+    Registration,
+    Request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date, datetime, timedelta
+    from datetime import timedelta
 
-SERIALS = ("0001", "0002")
-THINGS = [f"gw-{serial}" for serial in SERIALS]
-FOLLOWERS = ("0003", "0004")  # the serial numbers of the devices that may replace those
-THING_OF = dict(zip((*SERIALS, *FOLLOWERS), THINGS * 2, strict=True))
-ITSELF = 4
 APPLICATION = "application"
+ITSELF = 4
 LATEST = st.integers(0, 10)  # one of the latest of what there is by then
-
-
-@dataclass(frozen=True)
-class Registration:
-    """RegisterThing, which may be repeated for as long as its ownership token lives."""
-
-    template: str
-    caller: str
-    certificate: str
-    parameters: tuple[tuple[str, str], ...]
-    at: datetime
-
-
-@dataclass(frozen=True)
-class Request:
-    """A retirement, which the rule may deliver at any time and more than once."""
-
-    thing: str
-    caller: str
-    target: str
-
-
-@dataclass(frozen=True)
-class Purchase:
-    """A request to the vending machine, which may be sent at any time and more than once."""
-
-    serial: str
-    token: str
-    name: str
 
 
 class AccountMachine(RuleBasedStateMachine):
@@ -68,51 +45,41 @@ class AccountMachine(RuleBasedStateMachine):
     def start(self) -> None:
         """Arm and enrol both gateways; one of them has an application with rights of its own."""
         self.world = World()
-        self.made: list[str] = []  # every certificate, in order
-        self.used: set[str] = set()
-        self.by_serial: dict[str, set[str]] = {serial: set() for serial in THING_OF}
-        self.registrations: list[Registration] = []
-        self.requests: list[Request] = []
-        self.purchases: list[Purchase] = []
-        self.ever_active: set[str] = set()
-        self.before: dict[str, Status] = {}
-        self.rescued: set[str] = set()
-        self.inactive_since: dict[str, datetime] = {}
-        self.minted: dict[tuple[str, date], set[str]] = {}
-        self.forgotten: set[str] = set()
+        self.past = Past()
+        self.promises = Promises(self.world, self.past)
         for serial in SERIALS:
             self.world.arm(serial, f"token {serial}")
-            self.used.add(self._issue())
-            assert self.world.enrol(self.made[-1], serial, f"token {serial}")
-        self.world.registry.attach_policy(APPLICATION, self.made[0])
-        for caller in self.made[:2]:
+            self.past.used.add(self._issue())
+            assert self.world.enrol(self.past.made[-1], serial, f"token {serial}")
+        self.world.registry.attach_policy(APPLICATION, self.past.made[0])
+        for caller in self.past.made[:2]:
             assert self.world.rotate(caller, self._issue())
-        self._look()
+        self.promises.look()
 
     def _issue(self) -> str:
-        self.made.append(self.world.issue())
-        return self.made[-1]
+        self.past.made.append(self.world.issue())
+        return self.past.made[-1]
 
     # -- what is asked for ---------------------------------------------------------------------------------------------
 
     def _active(self, thing: int) -> list[str]:
         """Return what a gateway can connect with, in order of issue; the second name is for the other gateway."""
-        return sorted(self.world.active(THINGS[thing % 2]), key=self.made.index)
+        return sorted(self.world.active(THINGS[thing % 2]), key=self.past.made.index)
 
     @rule(number=st.integers(0, 1), token=st.sampled_from([0, 0, 0, 1]), now=st.booleans())
     def enrol(self, number: int, token: int, now: bool) -> None:  # noqa: FBT001 - hypothesis calls it
         """A gateway, or a thief with the claim certificate and the other one's token; maybe delivered later."""
         serial, owner = SERIALS[number], SERIALS[(number + token) % 2]
         parameters = (("SerialNumber", serial), ("RegistrationToken", f"token {owner}"))
-        self.registrations.append(Registration("gateway", CLAIM, self._issue(), parameters, self.world.now))
+        self.past.registrations.append(Registration("gateway", CLAIM, self._issue(), parameters, self.world.now))
         if now:
-            self._carry_out(self.registrations[-1])
+            self._carry_out(self.past.registrations[-1])
 
     @rule(number=st.integers(0, 1), token=st.sampled_from([0, 0, 0, 1]), name=st.integers(0, 3), now=st.booleans())
     def buy(self, number: int, token: int, name: int, now: bool) -> None:  # noqa: FBT001 - hypothesis calls it
         """A gateway, or a thief with the other one's token, asks the vending machine; maybe delivered later."""
         asked = Purchase(SERIALS[number], f"token {SERIALS[(number + token) % 2]}", f"request {name}")
-        self.purchases.append(asked)
+        self.past.purchases.append(asked)
         if now:
             self._carry_out(asked)
 
@@ -122,10 +89,10 @@ class AccountMachine(RuleBasedStateMachine):
         active = self._active(number)
         if active:
             caller = active[-1 - which % len(active)]
-            self.used.add(caller)
+            self.past.used.add(caller)
             parameters = () if name is None else (("ThingName", THINGS[name]),)
             asked = Registration("gateway-rotation", caller, self._issue(), parameters, self.world.now)
-            self.registrations.append(asked)
+            self.past.registrations.append(asked)
             if now:
                 self._carry_out(asked)
 
@@ -136,9 +103,11 @@ class AccountMachine(RuleBasedStateMachine):
         caller = active[-1 - which % len(active)] if active else ""
         targets = [name for name in attached if name != caller or twist == ITSELF]
         if caller and targets:
-            self.used.add(caller)
-            self.requests.append(Request(THINGS[number ^ (twist >> 1 & 1)], caller, targets[-1 - other % len(targets)]))
-            self._carry_out(self.requests[-1])
+            self.past.used.add(caller)
+            self.past.requests.append(
+                Request(THINGS[number ^ (twist >> 1 & 1)], caller, targets[-1 - other % len(targets)])
+            )
+            self._carry_out(self.past.requests[-1])
 
     @rule(number=st.integers(0, 1), which=LATEST, other=LATEST, step=st.integers(1, 14))
     def ask_for_each_others_retirement(self, number: int, which: int, other: int, step: int) -> None:
@@ -147,10 +116,10 @@ class AccountMachine(RuleBasedStateMachine):
         if len(active) > 1:
             first = active.pop(which % len(active))
             second = active[other % len(active)]
-            self.used |= {first, second}
-            self.requests += [Request(THINGS[number], first, second), Request(THINGS[number], second, first)]
-            self.world.at_each_step = self._at(step, lambda: self._carry_out(self.requests[-2]))
-            self._carry_out(self.requests[-1])
+            self.past.used |= {first, second}
+            self.past.requests += [Request(THINGS[number], first, second), Request(THINGS[number], second, first)]
+            self.world.at_each_step = self._at(step, lambda: self._carry_out(self.past.requests[-2]))
+            self._carry_out(self.past.requests[-1])
             self.world.at_each_step = lambda _: None
 
     @rule(number=st.integers(0, 1), which=LATEST)
@@ -158,7 +127,7 @@ class AccountMachine(RuleBasedStateMachine):
         """A gateway connects with one of its certificates, and its shadow says so."""
         active = self._active(number)
         if active:
-            self.used.add(active[-1 - which % len(active)])
+            self.past.used.add(active[-1 - which % len(active)])
             self.world.registry.shadows[THINGS[number]] = active[-1 - which % len(active)]
 
     # -- what is delivered ---------------------------------------------------------------------------------------------
@@ -190,8 +159,8 @@ class AccountMachine(RuleBasedStateMachine):
 
     def _event(self, which: int) -> Registration | Request | Purchase | None:
         """Return one of the latest events, delivered before or not; None is the sweep's."""
-        pool: list[Registration | Request | Purchase | None] = [None, *self.registrations[-5:]]
-        pool += [*self.requests[-5:], *self.purchases[-5:]]
+        pool: list[Registration | Request | Purchase | None] = [None, *self.past.registrations[-5:]]
+        pool += [*self.past.requests[-5:], *self.past.purchases[-5:]]
         return pool[which % len(pool)]
 
     def _carry_out(self, event: Registration | Request | Purchase | None) -> None:
@@ -217,12 +186,12 @@ class AccountMachine(RuleBasedStateMachine):
         reported = self.world.registry.shadows.get(THING_OF.get(serial, ""), "")
         thing = self.world.register(asked.template, asked.caller, asked.certificate, parameters)
         if thing and serial:
-            self.by_serial[serial].add(thing)
+            self.past.by_serial[serial].add(thing)
             assert parameters["RegistrationToken"] == f"token {serial}"
             assert asked.certificate in claims or reported not in claims, "the token was spent by that"
         elif thing:
             assert set(self.world.registry.policies_of(asked.certificate)) >= rights | set(OWN)
-            self.minted.setdefault((thing, self.world.now.date()), set()).add(asked.certificate)
+            self.past.minted.setdefault((thing, self.world.now.date()), set()).add(asked.certificate)
 
     def _buy(self, asked: Purchase) -> None:
         """What the vending machine does, asked from an address of the serial number's own."""
@@ -235,8 +204,8 @@ class AccountMachine(RuleBasedStateMachine):
             assert self.world.status(sold) is Status.ACTIVE
             assert self.world.registry.things_of(sold) == (f"gw-{asked.serial}",)
             assert sold in claims or reported not in claims, "the token was spent by that"
-            self.by_serial[asked.serial].add(answer["thingName"])
-            self.made += [sold] if sold not in self.made else []
+            self.past.by_serial[asked.serial].add(answer["thingName"])
+            self.past.made += [sold] if sold not in self.past.made else []
 
     # -- time, AWS and the operator ------------------------------------------------------------------------------------
 
@@ -247,7 +216,7 @@ class AccountMachine(RuleBasedStateMachine):
         for name, entry in list(self.world.registry.entries.items()):
             pending = entry.certificate.status is Status.PENDING_ACTIVATION
             if pending and self.world.now - entry.certificate.created_at >= HOUR:
-                self.forgotten.add(name)
+                self.past.forgotten.add(name)
                 del self.world.registry.entries[name]
 
     @rule(step=st.integers(1, 20), for_good=st.booleans())
@@ -261,9 +230,9 @@ class AccountMachine(RuleBasedStateMachine):
     @rule(which=LATEST)
     def rescue(self, which: int) -> None:
         """The operator takes a retirement back."""
-        retired = [name for name in self.made if self.world.status(name) is Status.INACTIVE]
+        retired = [name for name in self.past.made if self.world.status(name) is Status.INACTIVE]
         if retired:
-            self.rescued.add(retired[-1 - which % len(retired)])
+            self.past.rescued.add(retired[-1 - which % len(retired)])
             self.world.rescue(retired[-1 - which % len(retired)])
 
     @rule(number=st.integers(0, 1))
@@ -278,9 +247,9 @@ class AccountMachine(RuleBasedStateMachine):
         self.world.replace(serial, THINGS[number])
         self.world.arm(serial, f"token {serial}", thing=THINGS[number])
         parameters = (("SerialNumber", serial), ("RegistrationToken", f"token {serial}"))
-        self.registrations.append(Registration("gateway", CLAIM, self._issue(), parameters, self.world.now))
+        self.past.registrations.append(Registration("gateway", CLAIM, self._issue(), parameters, self.world.now))
         if now:
-            self._carry_out(self.registrations[-1])
+            self._carry_out(self.past.registrations[-1])
 
     @rule(step=st.integers(1, 30), within=st.none() | LATEST)
     def look_at_what_was_replaced(self, step: int, within: int | None) -> None:
@@ -303,85 +272,8 @@ class AccountMachine(RuleBasedStateMachine):
     @invariant()
     def the_promises_hold(self) -> None:
         """Those of the account's side, between each two steps."""
-        self.a_thing_with_a_used_active_certificate_keeps_one()
-        self.nothing_but_the_thing_itself_loses_it_a_certificate()
-        self.a_token_admits_one_identity()
-        self.nothing_is_deleted_that_was_not_retired()
-        self.nothing_is_active_again_but_by_the_operator()
-        self.a_thing_has_no_more_certificates_a_day_than_allowed()
-        self.the_rows_are_sound()
-        self._look()
-
-    def a_thing_with_a_used_active_certificate_keeps_one(self) -> None:
-        """Whatever is asked, in whatever order."""
-        for thing in THINGS:
-            had = {name for name, status in self.before.items() if status is Status.ACTIVE} & self.used
-            if any(thing in self.things_before.get(name, ()) for name in had):
-                assert self.world.active(thing) & self.used, thing
-
-    def nothing_but_the_thing_itself_loses_it_a_certificate(self) -> None:
-        """Each deactivation was asked for by another certificate of the same thing."""
-        for name, status in self.before.items():
-            if status is Status.ACTIVE and self.world.status(name) is not Status.ACTIVE:
-                things = self.things_before[name] or self.world.registry.things_of(name)
-                record = self.world.store.records[name]
-                assert Request(record.thing, record.retired_by, name) in self.requests or self._was_replaced(name)
-                assert not self._is_a_followers(name) or self._is_a_followers(record.retired_by)
-                assert not things or (record.thing,) == things
-                assert record.retired_by != name
-                assert self.world.store.records[record.retired_by].thing == record.thing
-
-    def _was_replaced(self, name: str) -> bool:
-        """Whether a certificate is of a device that was replaced, and was retired over one of the other's."""
-        record = self.world.store.records[name]
-        return self._is_a_followers(record.retired_by) and not self._is_a_followers(name)
-
-    def _is_a_followers(self, name: str) -> bool:
-        """Whether a certificate is of the device that has replaced the one before, by what was there when it did."""
-        record = self.world.store.records[name]
-        row = self.world.store.replaced.get(record.thing)
-        return row is not None and record.serial == row.serial and name not in row.before
-
-    def a_token_admits_one_identity(self) -> None:
-        """One thing for each serial number, and one thing for each certificate."""
-        for serial, things in self.by_serial.items():
-            assert things <= {THING_OF[serial]}
-        assert all(len(entry.things) <= 1 for entry in self.world.registry.entries.values())
-        assert self.world.registry.things <= set(THINGS)
-
-    def nothing_is_deleted_that_was_not_retired(self) -> None:
-        """And kept for as long as the operator wants; what was never sold is of no use."""
-        gone = {name for name in self.before if self.world.status(name) is None} - self.forgotten
-        for name in gone & self.ever_active:
-            assert self.before[name] is Status.INACTIVE
-            assert self.world.now - self.inactive_since[name] >= SETTINGS.keep
-
-    def nothing_is_active_again_but_by_the_operator(self) -> None:
-        """Registering a retired certificate once more does not help a thief."""
-        for name, status in self.before.items():
-            if status is Status.INACTIVE and self.world.status(name) is Status.ACTIVE:
-                assert name in self.rescued or name not in self.ever_active
-
-    def a_thing_has_no_more_certificates_a_day_than_allowed(self) -> None:
-        """By rotation; claims are counted by the token's row."""
-        assert all(len(names) <= SETTINGS.daily_limit for names in self.minted.values())
-
-    def the_rows_are_sound(self) -> None:
-        """What the rows say of themselves."""
-        for device in self.world.store.devices.values():
-            assert len(device.claims) <= 5
-            assert device.state is not DeviceState.CLAIMED or device.claims
-
-    def _look(self) -> None:
-        """Remember how things are, for the next step."""
-        entries = self.world.registry.entries
-        for name, entry in entries.items():
-            if entry.certificate.status is Status.INACTIVE and self.before.get(name) is not Status.INACTIVE:
-                self.inactive_since[name] = self.world.now
-                self.rescued.discard(name)
-        self.before = {name: entry.certificate.status for name, entry in entries.items()}
-        self.ever_active |= {name for name, status in self.before.items() if status is Status.ACTIVE}
-        self.things_before = {name: tuple(entry.things) for name, entry in entries.items()}
+        self.promises.hold()
+        self.promises.look()
 
     def teardown(self) -> None:
         """When all is quiet, what can connect has a thing, however often a sweep was cut off."""
