@@ -100,17 +100,17 @@ class Scales(stepper._Tracer):
         return "the new generation" if int(found[1]) == self._new else "erasing the oldest generation"
 
 
-def _prepare(path: Path, limits: Limits) -> Callable[[], gateway.Ending]:
+def _prepare(path: Path, limits: Limits) -> Callable[[], gateway.ChangeEnding]:
     """Bring a gateway to where each rotation erases the oldest generation, and return what rotates once more."""
     gateway.LIMITS = limits
-    site = gateway.Gateway()
+    site = gateway.MirroredGateway()
     for place in range(1, EARLIER + 1):
         site.carry_out(path, Kind.ENROLL if place == 1 else Kind.ROTATE, f"change-{place}")
     return partial(site.carry_out, path, Kind.ROTATE, f"change-{EARLIER + 1}")
 
 
 def _check(path: Path, ending: object) -> None:
-    assert isinstance(ending, gateway.Ending), ending
+    assert isinstance(ending, gateway.ChangeEnding), ending
     assert ending.phase == "committed", ending
     with Store(path) as store:
         assert store.current() == EARLIER + 1

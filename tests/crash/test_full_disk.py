@@ -16,7 +16,7 @@ from agent.store import room as room_module
 from agent.store.store import Store
 from support import campaigns
 from support.crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
-from support.crashkit.gateway import Gateway
+from support.crashkit.gateway import MirroredGateway
 from support.crashkit.scenarios import Scenario, Workplace, scenarios
 from support.crashkit.smalldisk import CannotMountError
 from support.crashkit.tree import Tree, materialise, snapshot
@@ -168,9 +168,9 @@ def test_a_read_only_disk_can_still_be_read(mount: Path) -> None:
 
 
 @cache
-def _third_year() -> tuple[Gateway, Tree, bytes]:
+def _third_year() -> tuple[MirroredGateway, Tree, bytes]:
     """Return a gateway that has two sets, its store, and its cloud."""
-    gateway = Gateway()
+    gateway = MirroredGateway()
     with Workplace() as workplace:
         path = workplace.lay_out({})
         for place, kind in enumerate((Kind.ENROLL, Kind.ROTATE), start=1):
@@ -178,7 +178,7 @@ def _third_year() -> tuple[Gateway, Tree, bytes]:
         return gateway, snapshot(path), gateway.state()
 
 
-def _locked_out(mount: Path, rung: str) -> tuple[Gateway, Path]:
+def _locked_out(mount: Path, rung: str) -> tuple[MirroredGateway, Path]:
     """Lay the gateway out on a disk, and let nothing but one rung of the ladder be accepted."""
     gateway, tree, cloud = _third_year()
     gateway.restore(cloud)

@@ -33,7 +33,7 @@ from support.emulator.device_life import (
     assert_the_token_is_spent,
     call,
 )
-from support.emulator.fleet_operator import Operator
+from support.emulator.fleet_operator import Administrator
 from support.moto_account import signing_request
 from support.stack import ACCOUNT, Stack, statements
 
@@ -124,7 +124,7 @@ def assert_a_change_by_other_means_is_named(account: Account) -> None:
 
 def drifted() -> set[str]:
     """Return what `iot-cert cloud check` says of drift."""
-    return {f"{row['level']}: {row['text']}" for row in Operator().rows("check") if row["what"] == "drift"}
+    return {f"{row['level']}: {row['text']}" for row in Administrator().rows("check") if row["what"] == "drift"}
 
 
 # What no emulator shows; the rest is as expected here, and says nothing about AWS.
@@ -141,7 +141,7 @@ def test_a_first_deployment_is_written_down(account: Account, template: str, tmp
     before = registered(account)
     (tmp_path / "anchors.pem").write_bytes(account.anchors)
     words = ["first-deployment", "--yes", "--endpoint", "localhost", "--anchors", str(tmp_path / "anchors.pem")]
-    code, said = Operator().runs(*words, "--directory", str(tmp_path / "trial"))
+    code, said = Administrator().runs(*words, "--directory", str(tmp_path / "trial"))
     transcript = (tmp_path / "trial" / "transcript.md").read_text()
     assert code == 0, said
     outcomes = dict(re.findall(r"^## ([a-z-]+): (.*)$", transcript, re.MULTILINE))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SERIAL = "0042"
 
 
-class Shopper:
+class BuyingGateway:
     """A gateway that is configured to buy, and its token."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -41,8 +41,8 @@ class Shopper:
 
 
 @pytest.fixture(name="shopper")
-def _shopper(gateway: Gateway) -> Iterator[Shopper]:
-    shopper = Shopper(gateway)
+def _shopper(gateway: Gateway) -> Iterator[BuyingGateway]:
+    shopper = BuyingGateway(gateway)
     yield shopper
     said = "".join(f"{ran.arguments}{ran.out}{ran.err}" for ran in gateway.ran)
     assert shopper.token not in said
@@ -50,7 +50,7 @@ def _shopper(gateway: Gateway) -> Iterator[Shopper]:
         assert not path.is_file() or shopper.token.encode() not in path.read_bytes(), path
 
 
-def test_a_gateway_enrols_rotates_and_is_rescued(shopper: Shopper) -> None:
+def test_a_gateway_enrols_rotates_and_is_rescued(shopper: BuyingGateway) -> None:
     """Its token's file is gone once the certificate is final; a new one brings it back when it is locked out."""
     gateway = shopper.gateway
     assert "ok; endpoint" in gateway.run("config", "check", expect=0).out
@@ -68,7 +68,7 @@ def test_a_gateway_enrols_rotates_and_is_rescued(shopper: Shopper) -> None:
     assert len([one for one in gateway.cloud.certificates_of("gw-0042") if one.status is Status.ACTIVE]) == 1
 
 
-def test_a_rescue_needs_no_baked_copy(shopper: Shopper) -> None:
+def test_a_rescue_needs_no_baked_copy(shopper: BuyingGateway) -> None:
     """The anchors of the gateway's sets verify the endpoint and the vending machine as well."""
     gateway = shopper.gateway
     gateway.run("enroll", expect=0)
@@ -80,7 +80,7 @@ def test_a_rescue_needs_no_baked_copy(shopper: Shopper) -> None:
     assert not shopper.file.exists()
 
 
-def test_a_wrong_token_is_refused_with_what_mends_it(shopper: Shopper) -> None:
+def test_a_wrong_token_is_refused_with_what_mends_it(shopper: BuyingGateway) -> None:
     """The command ends at once; nothing on the gateway was changed."""
     shopper.lay("a-wrong-token")
     ran = shopper.gateway.run("enroll", expect=3)
@@ -89,7 +89,7 @@ def test_a_wrong_token_is_refused_with_what_mends_it(shopper: Shopper) -> None:
     assert shopper.file.exists()
 
 
-def test_what_is_configured_wrongly_is_told_before_anything_is_asked(shopper: Shopper) -> None:
+def test_what_is_configured_wrongly_is_told_before_anything_is_asked(shopper: BuyingGateway) -> None:
     """A token that is not there, or that others may read, an authority that is none."""
     gateway, file = shopper.gateway, shopper.file
     file.chmod(0o640)
@@ -103,7 +103,7 @@ def test_what_is_configured_wrongly_is_told_before_anything_is_asked(shopper: Sh
     assert gateway.service.vending.asked == 0
 
 
-def test_a_vending_machine_of_another_authority_is_not_asked(shopper: Shopper, tmp_path: Path) -> None:
+def test_a_vending_machine_of_another_authority_is_not_asked(shopper: BuyingGateway, tmp_path: Path) -> None:
     """The remedy names the key that says who verifies it."""
     gateway = shopper.gateway
     other = tmp_path / "other.pem"
@@ -115,7 +115,7 @@ def test_a_vending_machine_of_another_authority_is_not_asked(shopper: Shopper, t
     assert gateway.service.vending.asked == 0
 
 
-def test_a_support_bundle_has_no_token(shopper: Shopper) -> None:
+def test_a_support_bundle_has_no_token(shopper: BuyingGateway) -> None:
     """Of one that lies there, armed for an outage."""
     gateway = shopper.gateway
     gateway.run("enroll", expect=0)

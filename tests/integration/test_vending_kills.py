@@ -20,7 +20,7 @@ from support.campaigns import least
 from support.crashkit import points
 from support.emulator import dying_vend
 from support.emulator.account import BUCKET, account_with_code
-from support.emulator.fleet_operator import Operator
+from support.emulator.fleet_operator import Administrator
 from support.emulator.shopper import Shopper, counter
 
 if TYPE_CHECKING:
@@ -183,7 +183,9 @@ def assert_nothing_is_left(shop: Shop, gateway: Shopper, besides: set[str]) -> N
     left = shop.certificates()
     assert not known & set(left)
     assert left[gateway.certificate_id()] == "ACTIVE"
-    strays = {row["certificate"] for row in Operator(ahead=SETTLED).rows("orphans") if row.get("event") != "nothing"}
+    strays = {
+        row["certificate"] for row in Administrator(ahead=SETTLED).rows("orphans") if row.get("event") != "nothing"
+    }
     assert strays == besides - known
     for name in strays:
         shop.account.client("iot").delete_certificate(certificateId=name)

@@ -50,7 +50,7 @@ def record() -> dict[str, Any]:
         gateway.enroll()
         with RunningDaemon(gateway) as daemon:
             daemon.until_up()
-            terminal = Terminal(gateway)
+            terminal = RecordedTerminal(gateway)
             terminal.type("rotate", "rotate", "--reason", "visit")
             daemon.until_up(2)
             terminal.type("status", "status")
@@ -64,7 +64,7 @@ def _steps(change: ChangeRecord) -> list[tuple[str, float]]:
 
 
 @dataclass
-class Terminal:
+class RecordedTerminal:
     """A terminal at the gateway, of which everything is kept that it shows."""
 
     gateway: Gateway

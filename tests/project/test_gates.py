@@ -22,14 +22,6 @@ LONGER_TESTS = {
 
 # Classes of tests that still have the name of another one. The list only becomes shorter.
 TESTS_NAMED_TWICE = {
-    "Ending",
-    "Found",
-    "Gateway",
-    "Operator",
-    "Pipeline",
-    "Report",
-    "Shopper",
-    "Terminal",
     "_Quiet",
 }
 

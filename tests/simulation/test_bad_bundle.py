@@ -43,7 +43,7 @@ class _Parts:
 
 
 @dataclass
-class Pipeline:
+class BundlePipeline:
     """The pipeline that ships bundles to the fleet."""
 
     directory: Path
@@ -104,7 +104,7 @@ def _fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Rig]]:
 
 def test_a_bundle_that_drops_the_root_in_use_cuts_no_gateway_off(fleet: list[Rig], tmp_path: Path) -> None:
     """Every gateway refuses it for the same reason, keeps its generation, and connects with it as before."""
-    pipeline = Pipeline(tmp_path / "repository")
+    pipeline = BundlePipeline(tmp_path / "repository")
     archive = pipeline.ship(fleet[0], Authority("Another root", fleet[0].clock.now()).pem)
     said: Counter[str] = Counter()
     for rig in fleet:

@@ -116,7 +116,7 @@ class Judge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class CampaignReport:
     """What a campaign found.
 
     Attributes:
@@ -134,12 +134,14 @@ class Report:
         return f"{len(self.complaints)} of {self.points} cases do not hold, of which these are the first:\n{first}"
 
 
-def report(found: Sequence[str]) -> Report:
+def report(found: Sequence[str]) -> CampaignReport:
     """Return one complaint, or an empty text, for each point as a report."""
-    return Report(points=len(found), complaints=tuple(filter(None, found)))
+    return CampaignReport(points=len(found), complaints=tuple(filter(None, found)))
 
 
-def spread(function: Callable[[Sequence[Case[T]]], list[str]], items: Sequence[T], *, one_in: int = 1) -> Report:
+def spread(
+    function: Callable[[Sequence[Case[T]]], list[str]], items: Sequence[T], *, one_in: int = 1
+) -> CampaignReport:
     """Try the cases that are taken, in a few lots, so that each worker keeps what it has judged already.
 
     Args:
@@ -150,7 +152,7 @@ def spread(function: Callable[[Sequence[Case[T]]], list[str]], items: Sequence[T
     return share(function, [(place, items[place]) for place in campaigns.places(len(items), one_in)])
 
 
-def share(function: Callable[[Sequence[Case[T]]], list[str]], taken: Sequence[Case[T]]) -> Report:
+def share(function: Callable[[Sequence[Case[T]]], list[str]], taken: Sequence[Case[T]]) -> CampaignReport:
     """Try these cases in a few lots; see `spread`."""
     lots = [taken[place::_LOTS] for place in range(_LOTS)]
     return report([complaint for part in fork_map(function, lots) for complaint in part])
@@ -171,7 +173,7 @@ def kill_everywhere(
     one_in: int = 1,
     bug: Bug = nullcontext,
     changes: bool = False,
-) -> Report:
+) -> CampaignReport:
     """Kill the change at every call, judge what is left, and let it go on.
 
     Args:
@@ -217,7 +219,7 @@ def _kill_once(judge: Judge, tree: Tree, told: Told, at: int) -> tuple[str, Tree
     return (complaint and f"killed at call {at}: {complaint}"), left, later
 
 
-def kill_twice(scenario: Scenario, *, first: int, every: int, seed: int, one_in: int) -> Report:
+def kill_twice(scenario: Scenario, *, first: int, every: int, seed: int, one_in: int) -> CampaignReport:
     """Kill at `first` sampled calls, then kill each following start at every `every`-th call of it."""
     total = len(_calls(scenario))
     points = random.Random(seed).sample(range(total), min(first, total))  # noqa: S311 - a sample, not a secret
@@ -244,12 +246,14 @@ def _calls_from(workplace: Workplace, scenario: Scenario, tree: Tree) -> int:
 # -- power cuts ----------------------------------------------------------------------------------------------------
 
 
-def cut_power_everywhere(scenario: Scenario, *, umask: int = 0o022, one_in: int = 1, bug: Bug = nullcontext) -> Report:
+def cut_power_everywhere(
+    scenario: Scenario, *, umask: int = 0o022, one_in: int = 1, bug: Bug = nullcontext
+) -> CampaignReport:
     """Judge every disk that a power cut during the change may leave."""
     return share(partial(_judge_each, scenario), _states(scenario, None, umask, bug, one_in=one_in))
 
 
-def kill_then_cut(scenario: Scenario, *, every: int, one_in: int) -> Report:
+def kill_then_cut(scenario: Scenario, *, every: int, one_in: int) -> CampaignReport:
     """Kill the change at every `every`-th operation, start it again, and cut the power during that."""
     with Workplace() as workplace:
         total = len(_record(workplace, scenario, None, nullcontext).operations)

@@ -20,7 +20,7 @@ from agent.sandbox.faults import Effect, Fault, Operation
 from agent.store.store import Store
 from support import campaigns
 from support.crashkit import campaign, invariants, stepper, syscalls
-from support.crashkit.gateway import LIMITS, Ending, Gateway, Mirror
+from support.crashkit.gateway import LIMITS, ChangeEnding, Mirror, MirroredGateway
 from support.crashkit.invariants import InvariantError
 from support.crashkit.scenarios import Workplace
 from support.crashkit.stepper import HarnessError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.change.decide import Limits
-    from support.crashkit.campaign import Case, Report
+    from support.crashkit.campaign import CampaignReport, Case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Stage:
 
     drill: Drill
     change: str
-    gateway: Gateway
+    gateway: MirroredGateway
     base: Tree
     cloud: bytes
     asked: int
@@ -112,7 +112,7 @@ class Stage:
 @cache
 def stage(name: str) -> Stage:
     """Make a gateway ready for a drill."""
-    drill, gateway = DRILLS[name], Gateway()
+    drill, gateway = DRILLS[name], MirroredGateway()
     gateway.drops_the_root = drill.drops_the_root
     with Workplace() as workplace:
         path = workplace.lay_out({})
@@ -124,7 +124,7 @@ def stage(name: str) -> Stage:
         base, cloud, asked = snapshot(path), gateway.state(), gateway.cloud.count(Operation.CREATE)
         change = f"change-{len(drill.earlier) + 1}"
         run = stepper.dry(lambda: partial(gateway.carry_out, path, drill.kind, change), lambda: gateway.mirror.number)
-        if not isinstance(run.result, Ending):
+        if not isinstance(run.result, ChangeEnding):
             raise HarnessError(f"an undisturbed {name} ended with {run.result}")
     return Stage(
         drill=drill,
@@ -150,7 +150,7 @@ def places(ready: Stage, *, others: int, seed: int) -> list[int]:
     return sorted([*vital, *drawn])
 
 
-def kill_at(name: str, points: Sequence[int], *, one_in: int) -> Report:
+def kill_at(name: str, points: Sequence[int], *, one_in: int) -> CampaignReport:
     """Kill the engine at these calls, each in a run of its own, and let a fresh one go on."""
     stage(name)  # made before the workers are forked
     return campaign.spread(partial(_kill_each, name), points, one_in=one_in)
@@ -211,7 +211,7 @@ def _kill_once(workplace: Workplace, ready: Stage, point: int) -> str:
     return ""
 
 
-def kill_twice(name: str, points: Sequence[int], *, seconds: int, one_in: int) -> Report:
+def kill_twice(name: str, points: Sequence[int], *, seconds: int, one_in: int) -> CampaignReport:
     """Kill the engine at these calls, and each fresh one at so many calls spread over its own run."""
     stage(name)  # made before the workers are forked
     return campaign.spread(partial(_kill_twice_each, name, seconds), points, one_in=one_in)
@@ -252,7 +252,7 @@ def _requests_in_doubt(path: Path) -> int:
     return int(record is not None and record.phase is Phase.REQUESTED)
 
 
-def _check_ending(ready: Stage, ending: Ending, spare: int) -> None:
+def _check_ending(ready: Stage, ending: ChangeEnding, spare: int) -> None:
     if ending.phase not in ready.drill.phases:
         raise InvariantError(f"it ended {ending.phase}")
     if not ending.connects:

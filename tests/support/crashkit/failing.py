@@ -11,7 +11,7 @@ from agent.errors import AgentError
 from agent.store.store import Store
 from support import campaigns
 from support.crashkit import invariants, scripts, stepper, syscalls
-from support.crashkit.campaign import Case, Report, spread
+from support.crashkit.campaign import CampaignReport, Case, spread
 from support.crashkit.invariants import InvariantError
 from support.crashkit.scenarios import NAMES, Scenario, Workplace, scenarios
 from support.crashkit.stepper import Failing, Raised
@@ -97,7 +97,7 @@ def _nothing(_result: object) -> None:
     """Drop a result, which need not cross the pipe."""
 
 
-def fail_everywhere(segment: Segment, *, one_in: int) -> Report:
+def fail_everywhere(segment: Segment, *, one_in: int) -> CampaignReport:
     """Let every file call of a step fail with every errno, once and from there on; judge the outcome and a retry."""
     return spread(partial(_fail_each, segment), faults_of(segment.calls), one_in=one_in)
 

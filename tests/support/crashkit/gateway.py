@@ -82,7 +82,7 @@ class _Quiet:
 class _MirroredSession:
     """A session of the simulator that publishes the cloud after each request."""
 
-    def __init__(self, gateway: Gateway, session: SimulatedSession) -> None:
+    def __init__(self, gateway: MirroredGateway, session: SimulatedSession) -> None:
         self._gateway, self._session = gateway, session
 
     @property
@@ -117,7 +117,7 @@ class _MirroredSession:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class ChangeEnding:
     """How a change ended on a gateway.
 
     Attributes:
@@ -131,7 +131,7 @@ class Ending:
     connects: bool
 
 
-class Gateway:
+class MirroredGateway:
     """One gateway and its cloud; `carry_out` is what each process does."""
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class Gateway:
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def carry_out(self, path: Path, kind: Kind, change: str) -> Ending:
+    def carry_out(self, path: Path, kind: Kind, change: str) -> ChangeEnding:
         """Do what a fresh process does: recover, take up the change or begin it unless it is over, follow it.
 
         Calls are counted in one run and used in others, so a reading of a generation is kept however fast a run is.
@@ -199,7 +199,7 @@ class Gateway:
                 parts.planner.begin(kind, Origin.TECHNICIAN, "a crash test")
             return self._follow(store, parts)
 
-    def fall_back(self, path: Path) -> Ending:
+    def fall_back(self, path: Path) -> ChangeEnding:
         """Do what a fresh process does when the set in use is refused: end the change in flight, climb the ladder.
 
         The operator has readmitted the gateway: its token was spent by the first use of what it bought.
@@ -215,7 +215,7 @@ class Gateway:
             Operations(parts, port, self.clock, lambda: self._until_over(parts.engine)).climb("a crash test")
             return self._ending(parts, store.history()[-1])
 
-    def _follow(self, store: Store, parts: ChangeParts) -> Ending:
+    def _follow(self, store: Store, parts: ChangeParts) -> ChangeEnding:
         self._until_over(parts.engine)
         return self._ending(parts, store.history()[-1])
 
@@ -228,11 +228,11 @@ class Gateway:
             self.publish()
         raise InvariantError("the change never ends")
 
-    def _ending(self, parts: ChangeParts, record: ChangeRecord) -> Ending:
+    def _ending(self, parts: ChangeParts, record: ChangeRecord) -> ChangeEnding:
         asked = self.cloud.count(Operation.CREATE)
         connects = parts.climber.find_footing().use == "current"
         parts.engine.close()
-        return Ending(phase=record.phase, asked=asked, connects=connects)
+        return ChangeEnding(phase=record.phase, asked=asked, connects=connects)
 
     def _parts(self, store: Store) -> ChangeParts:
         ids = itertools.count(len(store.history()) + 1)

@@ -27,7 +27,7 @@ class InvariantError(AssertionError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundStore:
     """What a checked store holds after its recovery.
 
     Attributes:
@@ -48,7 +48,7 @@ def check_store(
     after: frozenset[int],
     acknowledged: int | None = None,
     previous: bool = False,
-) -> Found:
+) -> FoundStore:
     """Check a directory as a fault left it, recover it, and check it again.
 
     Args:
@@ -74,7 +74,7 @@ def check_store(
     _check_litter(path, recovery.change)
     check_privacy(path)
     _check_quiet(path)
-    return Found(current=current, change=recovery.change, notes=recovery.notes)
+    return FoundStore(current=current, change=recovery.change, notes=recovery.notes)
 
 
 def check_privacy(path: Path) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from support.crashkit.campaign import Case, Report
+    from support.crashkit.campaign import CampaignReport, Case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def _calls(damage: Damage) -> list[str]:
         return stepper.dry(lambda: partial(open_and_recover, path)).calls
 
 
-def kill_everywhere(damage: Damage, *, one_in: int) -> Report:
+def kill_everywhere(damage: Damage, *, one_in: int) -> CampaignReport:
     """Kill the recovery at every call."""
     return campaign.spread(partial(_kill_each, damage), range(len(_calls(damage))), one_in=one_in)
 
@@ -193,7 +193,7 @@ def _kill_each(damage: Damage, points: Sequence[Case[int]]) -> list[str]:
     return found
 
 
-def fail_everywhere(damage: Damage, *, every: int, one_in: int) -> Report:
+def fail_everywhere(damage: Damage, *, every: int, one_in: int) -> CampaignReport:
     """Let file calls of locking and recovering fail with every errno, once and sticky; every so many faults only.
 
     Success must mean that all was done, and a later recovery must come to the end of an undisturbed one. Where a block
@@ -244,7 +244,7 @@ def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:
     return complaint and f"{fault}: {complaint}"
 
 
-def cut_power_everywhere(damage: Damage, *, one_in: int) -> Report:
+def cut_power_everywhere(damage: Damage, *, one_in: int) -> CampaignReport:
     """Judge every disk that a power cut during the recovery may leave."""
     with Workplace() as workplace:
         path = workplace.lay_out(damage.before)

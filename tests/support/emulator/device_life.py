@@ -10,7 +10,7 @@ import pytest
 from agent.backend import names
 from support.application import Application
 from support.emulator.device import armed, shipped
-from support.emulator.fleet_operator import Operator
+from support.emulator.fleet_operator import Administrator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,7 +154,7 @@ def assert_the_token_is_spent(account: Account, device: Device, tmp_path: Path) 
 
 def assert_a_replaced_device_is_retired(account: Account, old: Device, tmp_path: Path) -> None:
     """Not before the shadow says that the new one's certificate is in use; by the clock, and over that certificate."""
-    (row,) = Operator().rows("arm", "0101", "--thing", old.thing)
+    (row,) = Administrator().rows("arm", "0101", "--thing", old.thing)
     with shipped(tmp_path, account, "0101", named=old.thing, token=row["token"]) as new:
         new.run("enroll", expect=0)
         call(account, "retire", names.BY_THE_CLOCK)

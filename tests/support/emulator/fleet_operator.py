@@ -30,7 +30,7 @@ _SURROUNDINGS = {
 
 
 @dataclass
-class Operator:
+class Administrator:
     """An operator with the administrator's credentials.
 
     Attributes:
