@@ -55,6 +55,24 @@ class HandClock:
         return self.now
 
 
+class HandLoop:
+    """The real loop, which a test turns, and the clock that the test moves."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock = clock
+        self.loop = Loop()
+
+    def turn(self) -> None:
+        """Let the loop see to what is due, without waiting for more."""
+        self.loop.post(lambda: None)
+        self.loop.turn()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.now += seconds
+        self.turn()
+
+
 @dataclass
 class LinkRequest:
     """One request over the link."""
@@ -210,12 +228,11 @@ class ListGateway:
         (self.refusals if code is Exit.REFUSED else self.silences).append(text)
 
 
-class Office:
+class Office(HandLoop):
     """A `FleetSide` with all that it needs: the real loop, which the test turns, and lists for the rest."""
 
     def __init__(self, clock: HandClock) -> None:
-        self.clock = clock
-        self.loop = Loop()
+        super().__init__(clock)
         self.gateway = ListGateway()
         self.link = ListLink()
         self.fleet = FleetSide(self.loop, cast("GatewayFacts", self.gateway), self.gateway.calls, lambda: 0.5)
@@ -225,16 +242,6 @@ class Office:
         """Give it a new link."""
         self.link = ListLink()
         self.fleet.connected(cast("Link", self.link), THING)
-
-    def turn(self) -> None:
-        """Let the loop see to what is due, without waiting for more."""
-        self.loop.post(lambda: None)
-        self.loop.turn()
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        self.clock.now += seconds
-        self.turn()
 
     def begin(self, job_id: str, document: object, *, number: int = 1, version: int = 1) -> None:
         """Have the cloud queue a job and describe it; the list must have been asked for."""

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.report.findings import judge
-from agent.daemon.loop import Loop
 from agent.daemon.runtime_watch import AGAIN, SETTLE, RuntimeWatch
 from support import planted
-from support.office import HandClock
+from support.office import HandClock, HandLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,13 +22,12 @@ if TYPE_CHECKING:
 OWN = ["control.sock", "daemon.lock", "metrics.prom", "status.json"]
 
 
-class WatchedDirectory:
+class WatchedDirectory(HandLoop):
     """A runtime directory with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, run: Path, clock: HandClock) -> None:
+        super().__init__(clock)
         self.run = run
-        self.clock = clock
-        self.loop = Loop()
         self.looks = 0
         self.well = True
         self.watch = RuntimeWatch(self.loop, run / "control.sock", self._restore)
@@ -40,14 +38,9 @@ class WatchedDirectory:
 
     def after(self, seconds: float) -> int:
         """Hear what there is to hear, let time pass, and return how many looks there were so far."""
-        self._turn()
-        self.clock.now += seconds
-        self._turn()
+        self.turn()
+        self.wait(seconds)
         return self.looks
-
-    def _turn(self) -> None:
-        self.loop.post(lambda: None)
-        self.loop.turn()
 
 
 @pytest.fixture(name="desk")

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.cloud.network_watch import ROUTES_LOOK, SETTLE, NetworkWatch
-from agent.daemon.loop import Loop
-from support.office import HandClock
+from support.office import HandClock, HandLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class WatchedRoutes:
+class WatchedRoutes(HandLoop):
     """A gateway whose routes, and whose wish for news of them, the test sets."""
 
     def __init__(self, clock: HandClock) -> None:
-        self.clock = clock
-        self.loop = Loop()
+        super().__init__(clock)
         self.routes = b"one"
         self.wanted = True
         self.cut_off = False
@@ -40,9 +38,7 @@ class WatchedRoutes:
 
     def wait(self, seconds: float = ROUTES_LOOK) -> None:
         """Let time pass."""
-        self.clock.now += seconds
-        self.loop.post(lambda: None)
-        self.loop.turn()
+        super().wait(seconds)
 
 
 @pytest.fixture

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.cloud.token_watch import SETTLE, TokenWatch
-from agent.daemon.loop import Loop
-from support.office import HandClock
+from support.office import HandClock, HandLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
-class WatchedToken:
+class WatchedToken(HandLoop):
     """A place for the file, with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, file: Path, clock: HandClock) -> None:
+        super().__init__(clock)
         self.file = file
-        self.clock = clock
-        self.loop = Loop()
         self.news = 0
         self.watch = TokenWatch(self.loop, self._heard)
         self.watch.listen(file)
@@ -31,14 +29,9 @@ class WatchedToken:
 
     def after(self, seconds: float) -> int:
         """Hear what there is to hear, let time pass, and return how much news there was so far."""
-        self._turn()
-        self.clock.now += seconds
-        self._turn()
+        self.turn()
+        self.wait(seconds)
         return self.news
-
-    def _turn(self) -> None:
-        self.loop.post(lambda: None)
-        self.loop.turn()
 
 
 @pytest.fixture(name="counter")

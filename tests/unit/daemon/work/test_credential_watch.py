@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.daemon.loop import Loop
 from agent.daemon.work.credential_watch import HALF, SETTLE, CredentialWatch
-from support.office import HandClock
+from support.office import HandClock, HandLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
-class WatchedState:
+class WatchedState(HandLoop):
     """A state directory with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, state: Path, clock: HandClock) -> None:
+        super().__init__(clock)
         self.state = state
-        self.clock = clock
-        self.loop = Loop()
         self.news = 0
         self.hands = CredentialWatch(self.loop, self._heard)
 
@@ -31,14 +29,9 @@ class WatchedState:
 
     def after(self, seconds: float) -> int:
         """Hear what there is to hear, let time pass, and return how much news there was so far."""
-        self._turn()
-        self.clock.now += seconds
-        self._turn()
+        self.turn()
+        self.wait(seconds)
         return self.news
-
-    def _turn(self) -> None:
-        self.loop.post(lambda: None)
-        self.loop.turn()
 
     def point(self, number: int) -> None:
         """Move `current`, as a rename does it."""

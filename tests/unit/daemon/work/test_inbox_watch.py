@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.daemon.loop import Loop
 from agent.daemon.work.inbox_watch import AGAIN, QUIET, InboxWatch
 from agent.store import disk
 from agent.trust.inbox import PART
-from support.office import HandClock
+from support.office import HandClock, HandLoop
 from support.ticks import tick
 
 if TYPE_CHECKING:
@@ -21,13 +20,12 @@ if TYPE_CHECKING:
 FLOOD = 3 * PART  # names
 
 
-class WatchedInbox:
+class WatchedInbox(HandLoop):
     """An inbox with the real loop and the real kernel, and a clock that the test moves."""
 
     def __init__(self, place: Path, clock: HandClock) -> None:
+        super().__init__(clock)
         self.place = place
-        self.clock = clock
-        self.loop = Loop()
         self.news = 0
         self.inbox = InboxWatch(self.loop, self._heard)
 
@@ -36,8 +34,7 @@ class WatchedInbox:
 
     def next(self) -> str | None:
         """Hear what there is to hear, and ask."""
-        self.loop.post(lambda: None)
-        self.loop.turn()
+        self.turn()
         return self.inbox.next(self.place)
 
     def later(self, seconds: float) -> str | None:
