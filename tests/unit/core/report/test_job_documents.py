@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.change import plan
-from agent.core.jsonio import Node, PlainError
+from agent.core.jsonio import Node
 from agent.core.report.jobs import (
     MARK,
     MAX_REASON,
@@ -27,8 +26,9 @@ from agent.core.report.jobs import (
 )
 from agent.core.values import MAX_URL
 from agent.core.when.schedule import Suggestion
-from support import campaigns, make
+from support import make
 from support.make import DAY, NOW
+from support.unit.hostile import read_hostile
 from support.unit.job_documents import DOCUMENT, ORDER, WINDOW, data, execution, is_allowed, summary
 
 if TYPE_CHECKING:
@@ -299,22 +299,16 @@ def test_no_message_of_the_cloud_raises_anything_but_a_complaint(
     name: str, read: Callable[[bytes], object], plain: object
 ) -> None:
     """Ten thousand messages with something wrong in bytes or in meaning: an order, an answer, or a PlainError."""
-    outcomes = Counter(understood=0, complaints=0)
 
-    def hear(chance: random.Random) -> None:
-        payload = data(mutated(plain, chance)) if chance.randrange(2) else garbled(data(plain), chance)
-        try:
-            found = read(payload)
-        except PlainError:
-            outcomes["complaints"] += 1
-            return
-        outcomes["understood"] += 1
+    def message(chance: random.Random) -> bytes:
+        return data(mutated(plain, chance)) if chance.randrange(2) else garbled(data(plain), chance)
+
+    def look(found: object) -> None:
         if isinstance(found, Execution):
             order = read_order(found)
             assert order is None or isinstance(order, DocumentOrder) or is_allowed(order)
 
-    number = campaigns.each(10_000, hear, one_in=5, seed=len(name))
-    assert min(outcomes.values()) >= number // 20
+    read_hostile(read, message, look, seed=len(name))
 
 
 def test_records_know_their_order() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,9 @@ from agent.core.report.shadow import (
 from agent.core.report.status import Retiring
 from agent.core.values import Provenance, TrustSource
 from agent.core.when.schedule import Plan, Suggestion
-from support import campaigns, make
+from support import make
 from support.make import DAY, NOW
+from support.unit.hostile import read_hostile
 
 if TYPE_CHECKING:
     import random
@@ -195,23 +195,18 @@ def test_no_message_of_the_cloud_raises_anything_but_a_complaint(
     name: str, read: Callable[[bytes], object], plain: object
 ) -> None:
     """Ten thousand messages with something wrong: a wish, nothing, or a PlainError, and a report that fits."""
-    outcomes = Counter(understood=0, complaints=0)
 
-    def hear(chance: random.Random) -> None:
+    def message(chance: random.Random) -> bytes:
         payload = bytearray(data(mutated(plain, chance)))
         if chance.randrange(2):
             payload[chance.randrange(len(payload))] = chance.randrange(256)
-        try:
-            found = read(bytes(payload))
-        except PlainError:
-            outcomes["complaints"] += 1
-            return
-        outcomes["understood"] += 1
+        return bytes(payload)
+
+    def look(found: object) -> None:
         wish = found[0] if isinstance(found, tuple) else found
         assert not isinstance(wish, Wish) or size(report(make.status(), wish)) <= MAX_REPORT
 
-    number = campaigns.each(10_000, hear, one_in=5, seed=len(name))
-    assert min(outcomes.values()) >= number // 20
+    read_hostile(read, message, look, seed=len(name))
 
 
 # -- what is reported --------------------------------------------------------------------------------------------------
