@@ -18,23 +18,8 @@ from support.crashkit.scenarios import rotated
 from support.crashkit.tree import materialise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-
-@pytest.fixture(name="path")
-def _path(tmp_path: Path) -> Path:
-    """A store with three generations: current 3, previous 2."""
-    path = tmp_path / "state"
-    materialise(rotated(3), path)
-    return path
-
-
-@pytest.fixture(name="store")
-def _store(path: Path) -> Iterator[Store]:
-    with Store(path) as store:
-        store.lock()
-        yield store
 
 
 def certificate(number: int) -> str:
