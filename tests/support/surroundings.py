@@ -11,12 +11,16 @@ import resource
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOBODY = 65534  # a user without rights
 UMASK = 0o022
 FILES = 1024  # that a process may have open, as a service of systemd's
 _STDERR = 2
@@ -78,6 +82,17 @@ def need_root() -> None:
     """
     if os.geteuid() != 0:
         lacks("needs root")
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be a user without rights for a while."""
+    need_root()
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def lacks(what: str) -> NoReturn:

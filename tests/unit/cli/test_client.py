@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role
 from support import planted
-from support.surroundings import need_root
+from support.surroundings import another_user
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from agent.core.control_protocol import ControlRequest
     from agent.daemon.control.client import Client
 
-NOBODY = 65534
 REQUEST = b'{"verb":"status"}\n'
 DONE = {"event": "done", "exit": 0}
 
@@ -87,17 +85,6 @@ def begun(daemon: Listener, *, timeout: float = 20) -> Generator[dict[str, Any],
 def lines(*messages: dict[str, Any]) -> bytes:
     """Return what a daemon sends."""
     return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
-
-
-@contextmanager
-def another_user() -> Iterator[None]:
-    """Be a user without rights for a while."""
-    need_root()
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 # -- a sound daemon ------------------------------------------------------------------------------------------------

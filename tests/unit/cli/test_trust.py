@@ -21,13 +21,12 @@ from agent.store.store import Store
 from support import make
 from support.ran import Ran
 from support.signing import Publisher
-from support.surroundings import need_root
+from support.surroundings import another_user
 from support.unit.trust_verbs import NEW, NOW, OLD, TrustPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOBODY = 65534
 DIGEST = "ab" * 32
 
 
@@ -98,17 +97,6 @@ def test_checking_a_file_on_a_gateway_is_about_the_file(enrolled: TrustPlace) ->
     (enrolled.path / "other.pem").write_bytes(NEW.pem)
     ran = enrolled.run("check", "--any", f"{enrolled.path}/other.pem", expect=0)
     assert ran.out == f"{enrolled.path}/other.pem: 1 certificate can be used\n"
-
-
-@contextmanager
-def another_user() -> Iterator[None]:
-    """Be a user without rights for a while."""
-    need_root()
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture(name="open_place")
