@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -18,6 +18,7 @@ from agent.fleet.errors import AccountError
 from support import campaigns
 from support.fleet_account import NOW, Interrupted
 from support.own_signer import Root
+from support.unit.own_ca import keys, row
 
 if TYPE_CHECKING:
     from support.fleet_account import Operator
@@ -36,18 +37,6 @@ def _rooted(operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.chdir(tmp_path)
     operator.deploy(LifetimeHours="24")
     return operator
-
-
-def row(operator: Operator) -> Signer:
-    """Return the row of the signer."""
-    found: Signer = operator.world.store.signer()
-    return found
-
-
-def keys() -> list[dict[str, Any]]:
-    """Return the keys of the account."""
-    kms = boto3.client("kms")
-    return [kms.describe_key(KeyId=item["KeyId"])["KeyMetadata"] for item in kms.list_keys()["Keys"]]
 
 
 def registered() -> set[str]:
