@@ -57,7 +57,7 @@ class Ending:
 
     def set_up(self, scene: Scene) -> Rung:
         """Let everything behave and exactly one rung be accepted; return which."""
-        with scene.held_still():
+        with scene.keeper.held_still():
             scene.calm()
             for rung in (*self.rungs, Rung.CLAIM):
                 accepted = _RUNGS[rung](scene, self)

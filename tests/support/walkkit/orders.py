@@ -97,13 +97,13 @@ def _strike(scene: Scene, typed: _Typed, blow: Blow) -> None:
     await_record(scene.state, blow.record, blow.after, typed.process)
     if blow.interrupt:
         typed.process.send_signal(signal.SIGINT)
-    elif blow.victim is Victim.COMMAND or not scene.runs:
+    elif blow.victim is Victim.COMMAND or not scene.keeper.runs:
         typed.process.kill()
     else:
         if blow.victim is not Victim.DAEMON:
-            scene.kill_worker()
+            scene.keeper.kill_worker()
         if blow.victim is not Victim.WORKER:
-            scene.kill_daemon()
+            scene.keeper.kill()
         if blow.victim is Victim.ALL:
             typed.process.kill()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from subprocess import TimeoutExpired
 from time import monotonic, sleep
@@ -19,18 +18,17 @@ from support.gateway import Gateway
 from support.ran import Ran
 from support.walkkit import pairs
 from support.walkkit.factory import furnish
+from support.walkkit.keeper import Keeper
 from support.walkkit.pairs import THING
 from support.walkkit.surroundings import SmallDisk, StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from agent.core.change.lifecycle import Phase
     from support.walkkit.factory import Start
     from support.walkkit.pairs import Found
 
-AGAIN = 2.0  # seconds between two starts of a daemon that ended by itself; systemd waits for ten
 TRACES = ("Traceback (most recent call last)", "This is a defect in iot-cert")
 
 
@@ -73,8 +71,6 @@ class Scene:
     brought: list[str] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     _stand_in: StandIn | None = None
-    _started: bool = False
-    _ended_at: float | None = None
     _secrets: set[str] = field(default_factory=set)
     _began: float = field(default_factory=monotonic)
 
@@ -90,6 +86,7 @@ class Scene:
             furnish(self.gateway, self.start)
             self.asked_before = self.asked
             self.daemon = RunningDaemon(self.gateway)
+            self.keeper = stack.enter_context(Keeper(self.daemon, self.tell))
             self._stack = stack.pop_all()
         self.tell(f"a gateway: {self.start}")
         return self
@@ -137,75 +134,6 @@ class Scene:
         if leaked:
             self.breach("no secret", f"secrets that begin with {leaked} were printed, logged or recorded")
         self._look_for_traces("the daemon", self.daemon.said())
-
-    # -- the daemon ------------------------------------------------------------------------------------------------
-
-    @property
-    def runs(self) -> bool:
-        """Whether the daemon runs."""
-        return self._started and self.daemon.process.poll() is None
-
-    def start_daemon(self) -> str:
-        """Start it, unless it runs."""
-        if self.runs:
-            return "it runs already"
-        if not self._started:
-            self._stack.push(self.daemon)  # which ends it, and its workers
-        self.daemon.start()
-        self._started = True
-        return "started"
-
-    def stop_daemon(self) -> str:
-        """Stop it as systemd does: with a word, and without one when that takes too long."""
-        if not self.runs:
-            return "it does not run"
-        try:
-            return f"ended with {self.daemon.stop()}"
-        except TimeoutExpired:
-            self.daemon.kill()
-            return "did not end and was killed"
-
-    def kill_daemon(self) -> str:
-        """End it without a word."""
-        if not self.runs:
-            return "it does not run"
-        self.daemon.kill()
-        return "killed"
-
-    def kill_worker(self) -> str:
-        """End its worker without a word."""
-        return "killed" if self.runs and self.daemon.kill_worker() else "there is none"
-
-    def keep_running(self) -> None:
-        """Start it again some time after it ended by itself, as systemd does."""
-        if self.runs:
-            self._ended_at = None
-        elif self._ended_at is None:
-            self._ended_at = monotonic()
-            if self._started:
-                self.tell(f"the daemon ended by itself with {self.daemon.process.returncode}")
-        elif monotonic() - self._ended_at > AGAIN:
-            self.start_daemon()
-
-    @contextmanager
-    def held_still(self) -> Iterator[None]:
-        """Let neither the daemon nor its worker do anything for the length of a block."""
-        stopped: list[int] = []
-        if self.runs:
-            self._send(self.daemon.pid, signal.SIGSTOP)
-            stopped = [self.daemon.pid, *self.daemon.workers()]
-        for pid in stopped:
-            self._send(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in reversed(stopped):
-                self._send(pid, signal.SIGCONT)
-
-    @staticmethod
-    def _send(pid: int, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
     # -- the surroundings ------------------------------------------------------------------------------------------
 
@@ -261,7 +189,7 @@ class Scene:
     @property
     def connected(self) -> bool:
         """Whether the gateway has a session with an active certificate of this thing, as it says and the cloud sees."""
-        return bool(self.session) and self.runs and self.daemon.connection == "up"
+        return bool(self.session) and self.keeper.runs and self.daemon.connection == "up"
 
     @property
     def session(self) -> str:

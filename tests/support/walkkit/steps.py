@@ -151,19 +151,19 @@ def claim_files(*, there: bool) -> Step:
 
 def start() -> Step:
     """Start the daemon."""
-    return Step("the daemon is started", lambda scene: scene.start_daemon())
+    return Step("the daemon is started", lambda scene: scene.keeper.start())
 
 
 def stop() -> Step:
     """Stop it, as systemd does."""
-    return Step("the daemon is stopped", lambda scene: scene.stop_daemon())
+    return Step("the daemon is stopped", lambda scene: scene.keeper.stop())
 
 
 def kill(victim: Victim) -> Step:
     """End the daemon or its worker without a word."""
 
     def do(scene: Scene) -> str:
-        return scene.kill_worker() if victim is Victim.WORKER else scene.kill_daemon()
+        return scene.keeper.kill_worker() if victim is Victim.WORKER else scene.keeper.kill()
 
     return Step(f"SIGKILL to {victim}", do)
 
@@ -172,12 +172,12 @@ def short_starts(times: int, seconds: float) -> Step:
     """Start the daemon again and again; each start ends at the first record that it writes, or after some seconds."""
 
     def do(scene: Scene) -> str:
-        scene.kill_daemon()
+        scene.keeper.kill()
         for _ in range(times):
-            scene.start_daemon()
+            scene.keeper.start()
             await_record(scene.state, 1, seconds, scene.daemon.process)
-            scene.kill_worker()
-            scene.kill_daemon()
+            scene.keeper.kill_worker()
+            scene.keeper.kill()
         return ""
 
     return Step(f"{times} starts of the daemon that end at their first record, or after {seconds:g} s", do)
@@ -197,7 +197,7 @@ def until_connected() -> Step:
     """Wait until the daemon is connected."""
 
     def do(scene: Scene) -> str:
-        scene.start_daemon()
+        scene.keeper.start()
         scene.daemon.until_up()
         return f"with {scene.session[:12]}"
 

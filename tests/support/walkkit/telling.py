@@ -115,7 +115,7 @@ def tell(story: Story, directory: Path, minutes: float = MINUTES) -> Report:
             error.add_note(f"{report}\n{_last_words(scene)}")
             raise
         report.last = _last_words(scene)
-        scene.stop_daemon()
+        scene.keeper.stop()
         scene.check_words()
     report.took = monotonic() - began
     return report
@@ -127,8 +127,8 @@ def _end(ending: Ending, scene: Scene, report: Report, minutes: float) -> None:
     report.rung = rung
     if ending.reboots:
         scene.tell("the gateway is switched off and on")
-        scene.kill_daemon()
-    scene.start_daemon()
+        scene.keeper.kill()
+    scene.keeper.start()
     watch, began = Watch(scene, minutes), monotonic()
     if rung is Rung.TECHNICIAN:
         watch.until_not_ok()
@@ -169,7 +169,7 @@ class Watch:
         """Return whether the gateway was connected within minutes, as soon as it is."""
         scene, began = self._scene, monotonic()
         while monotonic() - began < self._minutes:
-            scene.keep_running()
+            scene.keeper.keep_running()
             if scene.connected:
                 self._ok_since = None
                 return True
@@ -183,7 +183,7 @@ class Watch:
         """Return once the gateway does not say ok any more, which it must in time."""
         began = monotonic()
         while not self._code and monotonic() - began < 2 * SAYS_OK:
-            self._scene.keep_running()
+            self._scene.keeper.keep_running()
             self._look()
             self._scene.rest(LOOK)
         self._scene.tell(f"its status is {self._code} after {monotonic() - began:.1f} s")
@@ -207,7 +207,7 @@ class Watch:
     def stays(self) -> None:
         """What follows the connection, such as a rotation, must not lose it again."""
         scene, began = self._scene, monotonic()
-        while monotonic() - began < SETTLES and not (scene.runs and scene.daemon.at_rest()):
+        while monotonic() - began < SETTLES and not (scene.keeper.runs and scene.daemon.at_rest()):
             scene.rest(LOOK)
         if not self.until_connected():
             scene.breach("stays connected", "the connection was lost again")
@@ -226,7 +226,7 @@ def _history(scene: Scene) -> tuple[ChangeRecord, ...]:
 
 def _check_store(scene: Scene) -> None:
     """A gateway that is connected has a current set, which is whole."""
-    with scene.held_still():
+    with scene.keeper.held_still():
         found = scene.linked("current")
         if found is None or not found.whole:
             scene.breach("current resolves", f"it is {found}")
@@ -265,7 +265,7 @@ def _last_words(scene: Scene) -> str:
         whole = "whole" if found.whole else "damaged"
         lines.append(f"{found.directory.name}: {whole}, {found.certificate_id[:12]} {state.status if state else ''}")
     lines += [f"{link} -> {pairs.linked(scene.state, link)}" for link in ("current", "previous")]
-    document = scene.daemon.published() if scene.runs else {}
+    document = scene.daemon.published() if scene.keeper.runs else {}
     lines += [f"{key}: {document.get(key)}" for key in ("connection", "change", "next", "plan", "health", "stuck")]
     log = scene.daemon.said()
     return "\n".join([*lines, "daemon.log:", log[-TAIL:]])
