@@ -1,0 +1,214 @@
+"""An attacker with the agent's rights, at the door of the helper that is root: no unit, no file, no secret."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from support import campaigns
+from support.boot.dependants import (
+    CERTS,
+    HOOKS,
+    MOSQUITTO,
+    NGINX,
+    REPORT,
+    invocation,
+    served,
+    using,
+    with_both,
+    with_unit,
+)
+from support.boot.installed import CONFIG
+from support.boot.machine import SERVICE, STATE, Machine, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.boot.installed import Installed
+
+HELPER = "iot-cert-agent-deploy.service"
+DOOR = "/run/iot-cert-agent-deploy.sock"
+AGENT = "iot-cert-agent"
+BYSTANDER = "bystander.service"
+SECRET = "Joshua-5-silo"  # noqa: S105 - what no user may learn
+
+# Says to the helper what its first argument is the name of a file with, so many times at once, and prints each answer.
+ASK = f"""\
+import socket, sys
+said = open(sys.argv[1], "rb").read()
+doors = []
+for _ in range(int(sys.argv[2])):
+    door = socket.socket(socket.AF_UNIX)
+    door.connect("{DOOR}")
+    doors.append(door)
+for door in doors:
+    try:
+        door.sendall(said)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+for door in doors:
+    try:
+        print(door.makefile().read(), end="")
+    except ConnectionResetError:
+        print('{{"error": "it hung up"}}')
+"""
+
+
+def ask(machine: Machine, said: bytes, *, user: str = AGENT, times: int = 1, code: int = 0) -> list[dict[str, Any]]:
+    """Say something to the helper, and return its answers."""
+    machine.write("/srv/said", said)
+    told = machine.run("runuser", "-u", user, "--", "python3", "-c", ASK, "/srv/said", str(times), expect=code)
+    if code:
+        assert "PermissionError" in told.err
+    return [json.loads(line) for line in told.out.splitlines()]
+
+
+def test_an_attacker_in_the_agent_gets_no_more_of_root_than_three_words(
+    gateway: Installed, record_property: Callable[[str, object], None]
+) -> None:
+    """From the agent's user no unit, no file and no secret can be had; a damaged copy is put back; the end is clean."""
+    with_both(gateway)
+    machine = gateway.machine
+    with_unit(machine, BYSTANDER)
+    machine.write("/root/secret", f"{SECRET}\n", 0o600)
+    machine.boot()
+    machine.run("usermod", "--password", SECRET, "nobody")
+    machine.run("useradd", f"--groups={AGENT}", "viewer")
+    gateway.until_up(1)
+    until(lambda: served(machine, 1), "the first certificate is served")
+    words_and_floods(gateway)
+    machine.run("systemctl", "stop", "iot-cert-agent.socket", SERVICE)  # which puts right what it finds
+    links_to_secrets(gateway)
+    what_it_may_not_write(gateway)
+    machine.run("systemctl", "start", "iot-cert-agent.socket", SERVICE)
+    gateway.until_up(1)
+    the_helper_ends(machine, record_property)
+    damaged_copies(gateway)
+    removal(machine)
+
+
+def fingerprint(machine: Machine) -> dict[str, str]:
+    """Return what is another one after each start or reload of a unit, and after each time a copy is written."""
+    found = {unit: invocation(machine, unit) for unit in (NGINX, MOSQUITTO, BYSTANDER)}
+    found["reloads"] = str(machine.run("journalctl", "--unit", NGINX, "--output=cat").out.count("Reloaded"))
+    for path in sorted(machine.path(CERTS).iterdir()):
+        found[path.name] = f"{path.stat().st_ino} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return found
+
+
+def words_and_floods(gateway: Installed) -> None:
+    """Who may ask, and what."""
+    machine = gateway.machine
+    before = fingerprint(machine)
+    for user in ("nobody", "viewer"):
+        ask(machine, b"again\n", user=user, code=1)
+    for said in (
+        b"mosquitto.service\n", b"restart bystander.service\n", b"/etc/shadow\n", b"again\nbystander.service\n",
+        b"again\0\n", b"AGAIN\n", b"\n", b"\xff\xfe\n", b"a" * 4_000_000, b"again " * 1_000_000 + b"\n",
+    ):  # fmt: skip
+        (answer,) = ask(machine, said)
+        assert set(answer) <= {"error", "hint"}, said[:20]
+    few, many = (20, 240) if campaigns.chosen().whole else (3, 30)  # each is answered by a look at all copies
+    for said, times in ((b"again\n", few), (b"activated\n", few), (b"rolled-back\n", few), (b"again\n" * 2, many)):
+        assert len(ask(machine, said, times=times)) == times
+    (answer,) = ask(machine, b"again\n")
+    assert answer["generation"] == 1
+    assert machine.show("ActiveState", HELPER) != "failed"
+    assert fingerprint(machine) == before
+
+
+LINKS = "mkdir evil; cp current/manifest.json evil/; for n in key certificate trust; do ln -s $SECRET evil/$n.pem; done"
+SWAPS = (
+    f"{LINKS}; ln -sfn evil current",
+    f"{LINKS}; rm -r $SET; ln -s ../evil $SET",
+    "ln -sf $SECRET $SET/certificate.pem",
+    "ln -sf $SECRET $SET/trust.pem; ln -sf $SECRET $SET/manifest.json",
+    "ln -sfn $SECRET current",
+)
+
+
+def links_to_secrets(gateway: Installed) -> None:
+    """The set in use is replaced by links to what root alone may read, and nothing of that can be had."""
+    machine = gateway.machine
+    before = fingerprint(machine)
+    machine.run("cp", "--archive", STATE, "/srv/kept")
+    for swap, secret in campaigns.pairs(SWAPS, ("/etc/shadow", "/root/secret")):
+        assert SECRET in machine.read(secret)
+        shell(machine, f"cd {STATE}; SECRET={secret}; SET=$(readlink current); {swap}")
+        (answer,) = ask(machine, b"activated\n")
+        assert set(answer) <= {"error", "hint"}, swap
+        told = machine.run("journalctl", "--no-pager", f"--unit={HELPER}").out + machine.read(REPORT)
+        assert SECRET not in json.dumps(answer) + told
+        machine.run("sh", "-euc", f"cd {STATE}; rm -rf current generations evil; cp --archive /srv/kept/. .")
+    # No link is needed to see whether root reads: what the agent may not read is not given away either.
+    key = f"{STATE}/current/key.pem"
+    machine.run("chown", "root:root", key)
+    (answer,) = ask(machine, b"activated\n")
+    assert "error" in answer
+    machine.run("chown", f"{AGENT}:{AGENT}", key)
+    assert fingerprint(machine) == before
+
+
+def what_it_may_not_write(gateway: Installed) -> None:
+    """What the helper goes by is root's; where it is not, nothing is done."""
+    machine = gateway.machine
+    for path in (CONFIG, f"{HOOKS}/evil", REPORT, "/var/lib/iot-cert-agent-deploy/evil", f"{CERTS}/gateway.pem", DOOR):
+        shell(machine, f": >{path}", code=2)
+    before = fingerprint(machine)
+    machine.run("chgrp", AGENT, CONFIG)
+    machine.run("chmod", "g+w", CONFIG)
+    machine.run("rm", f"{CERTS}/gateway.pem")
+    (answer,) = ask(machine, b"activated\n")
+    assert CONFIG in answer["error"]
+    assert not machine.path(f"{CERTS}/gateway.pem").exists()
+    machine.run("chmod", "g-w", CONFIG)
+    (answer,) = ask(machine, b"activated\n")
+    assert answer["generation"] == 1
+    after = fingerprint(machine)
+    assert after[BYSTANDER] == before[BYSTANDER]
+    assert after[MOSQUITTO] != before[MOSQUITTO]
+    assert machine.read(f"{CERTS}/gateway.pem") == machine.read(f"{STATE}/current/certificate.pem")
+
+
+def damaged_copies(gateway: Installed) -> None:
+    """The daemon looks at once when it is told to reload, and has the copy and its program put right."""
+    machine = gateway.machine
+    before = fingerprint(machine)
+    machine.write(f"{CERTS}/gateway.key", "not a key", 0o666)
+    machine.run("systemctl", "reload", SERVICE)
+    until(lambda: invocation(machine, MOSQUITTO) != before[MOSQUITTO], "mosquitto is restarted")
+    until(lambda: served(machine, 1), "all is as it should be")
+    using(gateway, 1, 1)
+
+
+def the_helper_ends(machine: Machine, record_property: Callable[[str, object], None]) -> None:
+    """Nothing of it is there while no peer asks, and systemd finds nothing wrong with its units."""
+    resting = {"ActiveState=inactive", "MainPID=0", "MemoryCurrent=[not set]", "Result=success"}
+    wanted = ",".join(sorted(line.partition("=")[0] for line in resting))
+
+    def rests() -> bool:  # by one look: a peer may ask again before a second one
+        return set(machine.run("systemctl", "show", f"--property={wanted}", HELPER).out.splitlines()) == resting
+
+    until(rests, "the helper has ended by itself")
+    verified = machine.run("systemd-analyze", "verify", "--man=no", HELPER, "iot-cert-agent-deploy.socket")
+    assert verified.out + verified.err == ""
+    told = machine.run("systemd-analyze", "security", "--no-pager", HELPER).out
+    record_property("figure", f"helper: {told.splitlines()[-1].removeprefix('→ ').rstrip(' :-)')}")
+    assert machine.run("systemctl", "list-units", "--failed", "--no-legend").out == ""
+
+
+def removal(machine: Machine) -> None:
+    """A remove takes the socket away, and a purge what the helper wrote down."""
+    machine.run("dpkg", "--remove", AGENT)
+    assert machine.run("systemctl", "is-active", "iot-cert-agent-deploy.socket", expect=None).out == "inactive\n"
+    assert not machine.path(DOOR).exists()
+    assert machine.path(REPORT).exists()
+    machine.run("dpkg", "--purge", AGENT)
+    assert not machine.path(REPORT).parent.exists()
+    assert machine.read(f"{CERTS}/gateway.key").startswith("-----BEGIN")
+
+
+def shell(machine: Machine, command: str, code: int = 0) -> None:
+    """Run something as the agent's user."""
+    machine.run("runuser", "-u", AGENT, "--", "sh", "-euc", command, expect=code)
