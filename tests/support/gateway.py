@@ -30,18 +30,13 @@ from agent.store import reported
 from agent.store.store import Store
 from support import warm
 from support.ran import Ran
+from support.unheard import Unheard
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
-    from agent.core.change.progress import Progress
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 PATIENT = "request: 1m"  # the cloud shares a machine with much else to do: no answer by then is none
-
-
-class _Unheard:
-    def report(self, progress: Progress) -> None:
-        """See `agent.ports.Reporter`."""
 
 
 @dataclass
@@ -135,7 +130,7 @@ class Gateway:
         config = load(self.config)
         rotation, minute = replace(config.rotation, probation=timedelta(0)), timedelta(minutes=1)
         config = replace(config, rotation=rotation, connect_timeout=minute, request_timeout=minute)
-        with pytest.MonkeyPatch.context() as patch, open_parts(config, _Unheard(), create=True) as parts:
+        with pytest.MonkeyPatch.context() as patch, open_parts(config, Unheard(), create=True) as parts:
             for name, value in warm.NO_STORE.items():
                 patch.setenv(name, value)
             parts.change.planner.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")

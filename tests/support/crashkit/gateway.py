@@ -31,6 +31,7 @@ from agent.system import clock
 from support.crashkit.bugs import replaced
 from support.crashkit.invariants import InvariantError
 from support.simulator import SimulatedClock, SimulatedEndpoint
+from support.unheard import Unheard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from agent import ports
     from agent.change.engine import Engine, Outcome
     from agent.core.change.lifecycle import ChangeRecord
-    from agent.core.change.progress import Progress
     from agent.core.values import TrustBundle
     from agent.ports import CreatedCertificate
     from support.simulator import SimulatedSession
@@ -72,11 +72,6 @@ class Mirror:
     def number(self) -> int:
         """How many states have been put there."""
         return int(_HEADER.unpack_from(self._memory)[0])
-
-
-class _Quiet:
-    def report(self, progress: Progress) -> None:
-        """See `agent.ports.Reporter`."""
 
 
 class _MirroredSession:
@@ -241,7 +236,7 @@ class MirroredGateway:
             World(
                 **any_world,
                 materials=SoftwareMaterials(),
-                reporter=_Quiet(),
+                reporter=Unheard(),
                 chance=lambda: 0.5,
                 new_id=lambda: f"change-{next(ids)}",
             ),

@@ -23,10 +23,10 @@ from agent.system.clock import SystemClock
 from support import signing
 from support.gateway import PATIENT
 from support.simulator import SimulatedEndpoint
+from support.unheard import Unheard
 
 if TYPE_CHECKING:
     from agent import ports
-    from agent.core.change.progress import Progress
     from support.gateway import Gateway
 
 SECOND_ROOT = "b"  # what the endpoint may move to, by its name at the sandbox's console
@@ -94,11 +94,6 @@ def union_pem(gateway: Gateway) -> bytes:
     return b"".join(gateway.console.roots[root].pem for root in ("a", SECOND_ROOT))
 
 
-class _Quiet:
-    def report(self, progress: Progress) -> None:
-        """See `agent.ports.Reporter`."""
-
-
 def _live(gateway: Gateway, lived: tuple[str, ...], union: bytes) -> None:
     gateway.state.mkdir(mode=0o700, exist_ok=True)
     endpoint = SimulatedEndpoint(
@@ -114,7 +109,7 @@ def _live(gateway: Gateway, lived: tuple[str, ...], union: bytes) -> None:
             store=store,
             cloud=cast("ports.CloudEndpoint", endpoint),
             materials=SoftwareMaterials(),
-            reporter=_Quiet(),
+            reporter=Unheard(),
             chance=lambda: 0.5,
             new_id=lambda: secrets.token_hex(4),
         )
