@@ -87,9 +87,6 @@ class Parameters:
             if not self._as_root:
                 directories.withdraw(fd, FILE)
                 return ()
-            for name in (FILE, f"{durable.TEMPORARY}{FILE}"):
-                if disk.exists(fd, name) and disk.is_directory(fd, name):
-                    directories.withdraw(fd, name)
             data = encode({"format": 1, "values": self._as_root}) + b"\n"
             durable.put_beside(fd, FILE, data, lambda file: os.fchown(file, uid, gid))
             durable.move_in(fd, FILE)

@@ -1,11 +1,12 @@
-"""Directories: made, tried out, and moved out of the way. What renames, syncs and erases is `agent.store.durable`."""
+"""Directories: made, tried out, erased, and moved out of the way. What renames and syncs is `agent.store.durable`."""
 
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from agent.errors import StoreError
 from agent.store import disk, durable
 from agent.system import descriptors
 
@@ -75,15 +76,55 @@ def try_out(dir_fd: int, size: int) -> None:
             durable.move_unsynced(dir_fd, durable.TEMPORARY + name, name)
 
 
+def erase_directory(dir_fd: int, name: str, public: frozenset[str] = frozenset()) -> None:
+    """Remove every file below a directory, then the directory itself; all but the public ones are overwritten before.
+
+    That helps on disks that write in place; on flash a hardware key or an encrypted file system is what protects.
+
+    The removal is not synced. A power cut may bring the name back, as litter: what was secret in it is overwritten.
+
+    Args:
+        dir_fd: The directory that it is in.
+        name: Its name.
+        public: Names of files that hold no secret.
+
+    Raises:
+        StoreError: Something could not be removed; calling again goes on.
+    """
+    with disk.directory(name, dir_fd) as fd:
+        for file in disk.names(fd):
+            if disk.is_directory(fd, file):
+                erase_directory(fd, file)
+                continue
+            with disk.explained(f"erase {name}/{file}"):
+                if file not in public:
+                    durable.overwrite(fd, file)
+                os.unlink(file, dir_fd=fd)
+    with disk.explained(f"remove the directory {name}"):
+        os.rmdir(name, dir_fd=dir_fd)
+
+
+def discard(dir_fd: int, name: str, public: frozenset[str] = frozenset()) -> None:
+    """Erase a directory that a crash may have left unfinished, if it is there; anything else is moved out of the way.
+
+    So is another user's directory, which only root can erase. See `erase_directory` for what is public.
+
+    Raises:
+        StoreError: It is there and cannot be erased or moved.
+    """
+    with disk.explained(f"look at {name}"), suppress(FileNotFoundError):
+        found = os.lstat(name, dir_fd=dir_fd)
+        if stat.S_ISDIR(found.st_mode) and os.geteuid() in {0, found.st_uid}:
+            erase_directory(dir_fd, name, public)
+        else:
+            durable.put_away(dir_fd, name, f"{name.removeprefix(durable.TEMPORARY)}{durable.ASIDE}")
+
+
 def withdraw(dir_fd: int, name: str) -> None:
-    """Remove a file of ours if it is there; a directory in its place is moved out of the way. Nothing is synced.
+    """Remove a file of ours if it is there; what is no file is moved out of the way. Nothing is synced.
 
     Raises:
         StoreError: It is there and cannot be removed.
     """
-    try:
-        durable.remove(dir_fd, name)
-    except StoreError as error:
-        if not isinstance(error.__cause__, IsADirectoryError):
-            raise
-        durable.put_away(dir_fd, name, f"{name}{durable.ASIDE}")
+    with disk.explained(f"remove {name}"):
+        durable.free(dir_fd, name, name)

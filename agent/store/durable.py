@@ -117,7 +117,7 @@ def replace_unsettled(dir_fd: int, name: str, data: bytes, modes: Modes, *, secr
     Raises:
         StoreError: It was not replaced.
     """
-    temporary = _cleared(dir_fd, name)
+    temporary = cleared(dir_fd, name)
     write_new(dir_fd, temporary, data, modes, secret=secret)
     with disk.explained(f"put {name} in place"):
         _move_into_place(dir_fd, temporary, name)
@@ -129,7 +129,7 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
     Raises:
         StoreError: It was not replaced.
     """
-    temporary = _cleared(dir_fd, name)
+    temporary = cleared(dir_fd, name)
     _write_dressed(dir_fd, temporary, data, lambda fd: _set_mode(fd, modes.public_mode), lasting=False)
     with disk.explained(f"write {name}"):
         _move_into_place(dir_fd, temporary, name)
@@ -140,16 +140,39 @@ def beside(name: str) -> str:
     return os.fsdecode(os.fsencode(TEMPORARY + name)[:255])
 
 
-def _cleared(dir_fd: int, name: str) -> str:
-    """Remove what an earlier try left of the file that is to replace another, and return the name of that file."""
+def cleared(dir_fd: int, name: str) -> str:
+    """Free the name of the file that is to replace another, and return it.
+
+    A file or a link there is what an earlier try left, and is removed. Anything else is another program's, and is moved
+    out of the way and kept.
+
+    Raises:
+        StoreError: It is taken still.
+    """
     temporary = beside(name)
-    try:
-        remove(dir_fd, temporary)
-    except StoreError as error:
-        if not isinstance(error.__cause__, IsADirectoryError):
-            raise
-        erase_directory(dir_fd, temporary)
+    with disk.explained(f"write {name}, since {temporary} is in its way"):
+        free(dir_fd, temporary, name)
     return temporary
+
+
+def free(dir_fd: int, taken: str, name: str) -> None:
+    """Remove a file or a link of ours if it is there; anything else is moved out of the way, to `name`.damaged.
+
+    Raises:
+        OSError: It cannot be removed.
+        StoreError: It cannot be moved.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(taken, dir_fd=dir_fd).st_mode
+        if stat.S_ISREG(found) or stat.S_ISLNK(found):
+            os.unlink(taken, dir_fd=dir_fd)
+        else:
+            _keep(dir_fd, taken, name)
+
+
+def _keep(dir_fd: int, found: str, name: str) -> None:
+    with part_of(f"move {found} out of the way"):
+        put_away(dir_fd, found, f"{name}{ASIDE}")
 
 
 def _move_into_place(dir_fd: int, old: str, new: str) -> None:
@@ -160,14 +183,17 @@ def _move_into_place(dir_fd: int, old: str, new: str) -> None:
     where a file system is mounted on it, what had the old name is removed, and the OSError goes on.
     """
     try:
-        if disk.is_of_another_kind(dir_fd, new, old):
-            with part_of(f"move {new} out of the way"):
-                put_away(dir_fd, new, f"{new}{ASIDE}")
+        _make_way(dir_fd, old, new)
         move_unsynced(dir_fd, old, new)
     except (OSError, StoreError):
         with contextlib.suppress(OSError):
             os.unlink(old, dir_fd=dir_fd)
         raise
+
+
+def _make_way(dir_fd: int, old: str, new: str) -> None:
+    if disk.is_of_another_kind(dir_fd, new, old):
+        _keep(dir_fd, new, new)
 
 
 def move_unsynced(dir_fd: int, old: str, new: str) -> None:
@@ -187,17 +213,18 @@ def put_beside(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]
     Raises:
         StoreError: It could not be written whole; nothing is left of it.
     """
-    remove(dir_fd, beside(name))
-    _write_dressed(dir_fd, beside(name), data, dress)
+    _write_dressed(dir_fd, cleared(dir_fd, name), data, dress)
 
 
 def move_in(dir_fd: int, name: str) -> None:
-    """Put in place what `put_beside` wrote.
+    """Put in place what `put_beside` wrote, and keep what is there and is neither a file nor a link.
 
     Raises:
         StoreInDoubtError: It is in place, but a power cut may bring the old content back.
         StoreError: The old content is in place.
     """
+    with disk.explained(f"put {name} in place"):
+        _make_way(dir_fd, beside(name), name)
     _move_over(dir_fd, beside(name), name)
 
 
@@ -218,7 +245,7 @@ def point(dir_fd: int, name: str, target: str) -> None:
         StoreInDoubtError: It points there, but a power cut may bring the old target back.
         StoreError: It still points where it did.
     """
-    temporary = _cleared(dir_fd, name)
+    temporary = cleared(dir_fd, name)
     link_unsynced(dir_fd, temporary, target)
     _move_over(dir_fd, temporary, name, _move_into_place)
 
@@ -348,34 +375,6 @@ def remove(dir_fd: int, name: str) -> None:
     """
     with disk.explained(f"remove {name}"), contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=dir_fd)
-
-
-def erase_directory(dir_fd: int, name: str, public: frozenset[str] = frozenset()) -> None:
-    """Remove every file below a directory, then the directory itself; all but the public ones are overwritten before.
-
-    That helps on disks that write in place; on flash a hardware key or an encrypted file system is what protects.
-
-    The removal is not synced. A power cut may bring the name back, as litter: what was secret in it is overwritten.
-
-    Args:
-        dir_fd: The directory that it is in.
-        name: Its name.
-        public: Names of files that hold no secret.
-
-    Raises:
-        StoreError: Something could not be removed; calling again goes on.
-    """
-    with disk.directory(name, dir_fd) as fd:
-        for file in disk.names(fd):
-            if disk.is_directory(fd, file):
-                erase_directory(fd, file)
-                continue
-            with disk.explained(f"erase {name}/{file}"):
-                if file not in public:
-                    overwrite(fd, file)
-                os.unlink(file, dir_fd=fd)
-    with disk.explained(f"remove the directory {name}"):
-        os.rmdir(name, dir_fd=dir_fd)
 
 
 def overwrite(dir_fd: int, name: str) -> None:

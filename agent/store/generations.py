@@ -103,7 +103,7 @@ def erase(dir_fd: int, name: str) -> None:
         StoreError: Something could not be erased; calling again goes on.
     """
     if disk.is_directory(dir_fd, name):
-        durable.erase_directory(dir_fd, name, PUBLIC)
+        directories.erase_directory(dir_fd, name, PUBLIC)
         return
     durable.overwrite(dir_fd, name)
     durable.remove(dir_fd, name)

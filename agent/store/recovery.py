@@ -16,8 +16,9 @@ from agent.core.change import damaged_records
 from agent.core.change.reserve import LACKING
 from agent.errors import DamagedError, StoreError
 from agent.ports import Recovery
-from agent.store import disk, durable, generations
+from agent.store import directories, disk, durable, generations, reserve
 from agent.store.change_log import DAMAGED_CHANGE
+from agent.store.room import PROBES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from agent.store.links import Links
     from agent.store.other_sets import OtherSets
     from agent.store.room import Room
+
+_UNFINISHED = {reserve.UNFINISHED, *PROBES}
 
 
 class Recoverer:
@@ -154,9 +157,12 @@ class Recoverer:
 
     def _clear(self, dir_fd: int, name: str) -> None:
         try:
-            durable.remove(dir_fd, name)
-        except StoreError:
-            self._erase(dir_fd, name)
+            if name in _UNFINISHED:
+                directories.discard(dir_fd, name)
+            else:
+                durable.cleared(dir_fd, name.removeprefix(durable.TEMPORARY))
+        except StoreError as error:
+            self._notes.append(f"{error} It is left lying there.")
 
     def _erase(self, dir_fd: int, name: str) -> None:
         """Erase litter; what cannot be erased must not keep the agent from starting."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agent.core.change.reserve import Standing
 
 NAME = "reserve"
-_UNFINISHED = durable.TEMPORARY + NAME
+UNFINISHED = durable.TEMPORARY + NAME
 _SEED = b"iot-cert-agent reserve"
 
 
@@ -79,21 +79,21 @@ def make(root: int, modes: durable.Modes) -> None:
     """
     import hashlib  # noqa: PLC0415 - the daemon, which only looks, does without
 
-    _remove(root, _UNFINISHED)
+    directories.discard(root, UNFINISHED, frozenset(map(_piece, range(reserve.PIECES))))
     give_up(root)
     content = memoryview(hashlib.shake_256(_SEED).digest(reserve.PIECES * reserve.PIECE_BYTES))
     try:
-        directories.make_directory(root, _UNFINISHED, modes)
-        with disk.directory(_UNFINISHED, root) as fd, durable.part_of("set room aside"):
+        directories.make_directory(root, UNFINISHED, modes)
+        with disk.directory(UNFINISHED, root) as fd, durable.part_of("set room aside"):
             for number in range(reserve.PIECES):
                 part = content[number * reserve.PIECE_BYTES :][: reserve.PIECE_BYTES]
                 durable.write_new(fd, _piece(number), bytes(part), modes)
             durable.sync(fd, "room was set aside")
         if disk.exists(root, NAME) and not disk.is_directory(root, NAME):
             durable.put_away(root, NAME, f"{NAME}{durable.ASIDE}")
-        durable.rename(root, _UNFINISHED, NAME)
+        durable.rename(root, UNFINISHED, NAME)
     except StoreError:
-        _remove(root, _UNFINISHED)
+        _remove(root, UNFINISHED)
         raise
 
 

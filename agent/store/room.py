@@ -22,7 +22,7 @@ T = TypeVar("T")
 # What a rotation needs, with room to spare for a file system's own bookkeeping.
 NEEDED_BYTES = 262_144
 NEEDED_INODES = 16
-_PROBE = "preflight"
+PROBES = f"{durable.TEMPORARY}preflight", f"{durable.TEMPORARY}preflight.moved"  # before and after its renaming
 _PROBE_BYTES = 65_536  # what a quota has to let in besides: `statvfs` knows of none
 
 
@@ -109,9 +109,8 @@ class Room:
         None is synced: nothing here is to outlive the call, and the key's own syncs come before anything is asked for.
         So the room is taken and given back without a byte of it reaching the flash.
         """
-        probe, moved = durable.TEMPORARY + _PROBE, durable.TEMPORARY + _PROBE + ".moved"
-        for name in (probe, moved):
-            self._discard(name)
+        probe, moved = PROBES
+        self._discard()
         directories.begin_directory(self._directory.fd, probe, self._modes)
         try:
             with disk.directory(probe, self._directory.fd) as fd:
@@ -119,9 +118,8 @@ class Room:
             with disk.explained(f"rename {probe} to {moved}"):
                 durable.move_unsynced(self._directory.fd, probe, moved)
         finally:
-            for name in (probe, moved):
-                self._discard(name)
+            self._discard()
 
-    def _discard(self, name: str) -> None:
-        if disk.exists(self._directory.fd, name):
-            durable.erase_directory(self._directory.fd, name, directories.TRIED_OUT)
+    def _discard(self) -> None:
+        for name in PROBES:
+            directories.discard(self._directory.fd, name, directories.TRIED_OUT)

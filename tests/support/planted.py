@@ -37,7 +37,7 @@ def _directory(path: Path, mode: int) -> None:
 
 
 def _other(path: Path) -> Path:
-    return path.with_name(f"{path.name}-of-another-program")
+    return path.with_name(f"another-programs-{path.name}")
 
 
 def _hard_link(path: Path) -> None:
@@ -137,6 +137,17 @@ def at(path: Path, kind: str) -> Iterator[Plant]:
         for item in set(path.parent.iterdir()) - before:
             if item == plant.other or os.path.samestat(item.lstat(), plant.made):
                 _clear(item)
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[Path]:
+    """Have a directory be on a disk that is mounted read-only."""
+    subprocess.run(["mount", "--bind", path, path], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", path], check=True)
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+from support import planted
 from support.copies import NEW, OLD, OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
 
 
@@ -83,11 +84,7 @@ def _leave_hard_link(path: Path, victim: Path) -> None:
     os.link(victim, path)
 
 
-def _leave_pipe(path: Path, _: Path) -> None:
-    os.mkfifo(path)
-
-
-@pytest.mark.parametrize("leave", [_leave_file, _leave_link, _leave_hard_link, _leave_pipe])
+@pytest.mark.parametrize("leave", [_leave_file, _leave_link, _leave_hard_link])
 def test_what_lies_in_the_way_of_writing_is_taken_away(place: Path, leave: Callable[[Path, Path], None]) -> None:
     """A crash may have left it, or an attacker planted it: it is not written to, wherever it leads."""
     (place / "victim").write_bytes(OLD)
@@ -107,13 +104,15 @@ def test_what_a_crash_left_of_a_copy_is_overwritten(place: Path) -> None:
         assert left.read() == bytes(len(OLD))
 
 
-def test_a_directory_in_the_way_of_writing_is_a_problem(place: Path) -> None:
-    """It is left alone, and so is the copy that is there."""
-    put(a_copy(place / "x"), content=OLD)
-    (place / ".new-x").mkdir()
-
-    assert "Cannot remove .new-x: Is a directory." in problem(a_copy(place / "x"))
-    assert (place / "x").read_bytes() == OLD
+@pytest.mark.root
+def test_what_is_another_programs_in_the_way_of_writing_is_kept(place: Path) -> None:
+    """Under another name, so that it keeps no copy from being written for good."""
+    for kind in planted.FOREIGN:
+        with planted.at(place / ".new-x", kind) as plant:
+            put(a_copy(place / "x"))
+            plant.require_kept(place / "x.damaged")
+            assert (place / "x").read_bytes() == NEW
+            (place / "x").unlink()
 
 
 @pytest.mark.parametrize("place_of_it", [0, 1])

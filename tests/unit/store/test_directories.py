@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.store import directories, durable
+from agent.store import directories
 from agent.store.durable import Modes
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_erasing_overwrites_before_it_removes(tmp_path: Path, folder: int) -> No
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "key").write_bytes(b"secret")
     with (tmp_path / "d" / "key").open("rb") as witness:
-        durable.erase_directory(folder, "d")
+        directories.erase_directory(folder, "d")
         assert witness.read() == bytes(6)
     assert not (tmp_path / "d").exists()
 
@@ -41,7 +41,7 @@ def test_erasing_does_not_write_into_what_has_another_name(tmp_path: Path, folde
     (tmp_path / "precious").write_bytes(b"data")
     (tmp_path / "d").mkdir()
     os.link(tmp_path / "precious", tmp_path / "d" / "key.pem")
-    durable.erase_directory(folder, "d")
+    directories.erase_directory(folder, "d")
     assert (tmp_path / "precious").read_bytes() == b"data"
     assert not (tmp_path / "d").exists()
 
@@ -51,7 +51,7 @@ def test_erasing_does_not_write_through_a_link(tmp_path: Path, folder: int) -> N
     (tmp_path / "precious").write_bytes(b"data")
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "l").symlink_to("../precious")
-    durable.erase_directory(folder, "d")
+    directories.erase_directory(folder, "d")
     assert (tmp_path / "precious").read_bytes() == b"data"
 
 
@@ -63,7 +63,7 @@ def test_what_is_public_is_removed_without_being_overwritten(
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / name).write_bytes(b"public")
     with (tmp_path / "d" / name).open("rb") as witness:
-        durable.erase_directory(folder, "d", frozenset({"certificate.pem"}))
+        directories.erase_directory(folder, "d", frozenset({"certificate.pem"}))
         assert witness.read() == left
     assert not (tmp_path / "d").exists()
 

@@ -226,7 +226,7 @@ def test_nothing_is_appended_to_a_fifo(tmp_path: Path, folder: int) -> None:
 
 @pytest.mark.parametrize("place", ["name", ".new-name"])
 def test_a_directory_in_the_way_keeps_nothing_from_being_written(tmp_path: Path, folder: int, place: str) -> None:
-    """As a backup that followed links leaves it; what was in it is kept, and litter is not."""
+    """As a backup that followed links leaves it; what was in it is kept."""
     for write in (
         partial(durable.replace, folder, "name", b"new", MODES),
         partial(durable.scribble, folder, "name", b"new", MODES),
@@ -239,7 +239,7 @@ def test_a_directory_in_the_way_keeps_nothing_from_being_written(tmp_path: Path,
         write()
         assert not (tmp_path / place).is_dir()
     kept = [path.name for path in tmp_path.iterdir() if path.is_dir()]
-    assert len(kept) == (4 if place == "name" else 1)
+    assert len(kept) == 4
     assert all(".damaged" in name for name in kept)
 
 
@@ -259,6 +259,50 @@ def test_what_is_of_another_kind_is_kept_and_the_rest_replaced(tmp_path: Path, f
             else:
                 plant.require_kept(tmp_path / "name.damaged")
             (tmp_path / "name").unlink()
+
+
+def _put(folder: int, name: str) -> None:
+    durable.put_beside(folder, name, b"new", lambda _: None)
+    durable.move_in(folder, name)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", planted.MOVABLE)
+def test_what_stands_at_the_name_for_writing_is_litter_or_kept(tmp_path: Path, folder: int, kind: str) -> None:
+    """A file or a link there is ours, from before a crash; anything else is another program's."""
+    for write in (
+        partial(durable.replace, folder, "name", b"new", MODES),
+        partial(durable.scribble, folder, "name", b"new", MODES),
+        partial(durable.point, folder, "name", "target"),
+        partial(_put, folder, "name"),
+    ):
+        with planted.at(tmp_path / ".new-name", kind) as plant:
+            write()
+            if kind in planted.FOREIGN:
+                plant.require_kept(tmp_path / "name.damaged")
+            assert os.path.lexists(tmp_path / "name")
+            assert not plant.stands
+            (tmp_path / "name").unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.root
+def test_what_cannot_be_taken_from_the_name_for_writing_is_named(tmp_path: Path, folder: int) -> None:
+    """Of the file that is to be written, of what is in its way, and of the remedy."""
+    with planted.at(tmp_path / ".new-name", "immutable"):
+        with pytest.raises(StoreError, match=r"write name, since \.new-name is in its way: Operation") as caught:
+            durable.replace(folder, "name", b"new", MODES)
+        assert "chattr -ia" in caught.value.hint
+
+
+@pytest.mark.root
+def test_a_read_only_disk_is_blamed_for_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    """It says so of the removal of a name that is not there, too."""
+    with planted.read_only(tmp_path) as path, disk.directory(str(path)) as fd:
+        for write in (durable.replace, durable.scribble):
+            with pytest.raises(StoreError, match=r"^Cannot write name: Read-only file system\.$") as caught:
+                write(fd, "name", b"new", MODES)
+            assert "remount" in caught.value.hint
 
 
 @pytest.mark.root

@@ -16,6 +16,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.change.records import encode_record
 from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind
+from support import planted
 from support.crashkit import scripts
 from support.crashkit.material import NOW, material
 from support.crashkit.scenarios import scenarios
@@ -296,3 +297,34 @@ def test_without_any_whole_generation_current_stays_as_it_is(store: Store, path:
     notes = store.recover(NOW).notes
     assert any("No other generation is whole" in note for note in notes)
     assert store.current() == 3
+
+
+FILES = (".new-change.json", ".new-current", "generations/.new-1")
+DIRECTORIES = (".new-reserve", "generations/.new-preflight")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", planted.MOVABLE)
+def test_a_start_frees_each_name_for_writing_and_keeps_what_is_not_ours(store: Store, path: Path, kind: str) -> None:
+    """Of files it takes files and links for litter, of directories those that it makes itself."""
+    is_litter = dict.fromkeys(FILES, kind not in planted.FOREIGN)
+    is_litter |= dict.fromkeys(DIRECTORIES, kind.startswith("directory"))
+    for name, erased in is_litter.items():
+        with planted.at(path / name, kind) as plant:
+            store.recover(NOW)
+            assert not plant.stands
+            if not erased:
+                plant.require_kept(path / f"{name.replace('.new-', '')}.damaged")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", planted.MOVABLE)
+def test_nothing_keeps_a_running_agent_from_trying_the_disk_or_setting_room_aside(
+    store: Store, path: Path, kind: str
+) -> None:
+    """Else no change would begin before the next start."""
+    with planted.at(path / "generations" / ".new-preflight", kind), planted.at(path / ".new-reserve", kind):
+        store.room.preflight()
+        shutil.rmtree(path / "reserve")
+        store.room.keep_reserve()
+        assert (path / "reserve").is_dir()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import StoreError
-from agent.store import durable
+from agent.store import directories
 from agent.store.store import Store
 from support import campaigns
 from support.crashkit import stepper
@@ -178,7 +178,7 @@ def test_a_disk_that_fails_is_told(path: Path, store: Store, monkeypatch: pytest
         raise StoreError(f"Cannot remove {name}: Input/output error.", hint="The disk reports an error.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "erase_directory", fail)
+        patch.setattr(directories, "erase_directory", fail)
         with pytest.raises(StoreError, match="Input/output error"):
             store.retired_keys.destroy({certificate(2)})
     assert (store.current(), store.previous()) == (3, 1)
