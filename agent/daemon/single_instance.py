@@ -6,6 +6,7 @@ daemon may run with another runtime directory. A state directory may be made lat
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING
@@ -16,6 +17,12 @@ from agent.system import locks
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_REMEDIES = dict.fromkeys(
+    (errno.EACCES, errno.EPERM),
+    "Give it to the user that the daemon works as; systemd does so where the unit has RuntimeDirectory=.",
+)
+_ELSE = "Or name another `runtime_dir`."
 
 
 class SingleInstance:
@@ -63,8 +70,10 @@ class SingleInstance:
             text = f"{directory} is {disk.kind_of(os.lstat(directory).st_mode)}, where a directory is expected."
             raise AgentError(text, hint="Move it out of the way, or name another `runtime_dir`.") from error
         except OSError as error:
-            text = f"{directory} cannot be used: {os.strerror(error.errno or 0)}."
-            raise AgentError(text, hint=disk.remedy(error.errno)) from error
+            text = f"runtime_dir {directory} cannot be used: {os.strerror(error.errno or 0)}."
+            raise AgentError(
+                text, hint=f"{_REMEDIES.get(error.errno or 0, disk.remedy(error.errno))} {_ELSE}"
+            ) from error
 
     def _holds_runtime(self) -> bool:
         """Whether the lock that is held is still what another daemon would find."""

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.store import disk
 from agent.store.ownership import become_owner, not_to_be_run
 
 if TYPE_CHECKING:
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 
 
 def hidden(config: Config) -> tuple[str, ...]:
-    """Return which files that are there the agent may not read, a sentence each; nothing where this is not root.
+    """Return what is there and the agent cannot use, a sentence each: files, which root alone finds, and `runtime_dir`.
 
     Raises:
         OSError: There is no further process to be had.
     """
+    return (*_unreadable(config), *_unusable_runtime(config))
+
+
+def _unreadable(config: Config) -> tuple[str, ...]:
     if os.geteuid() != 0 or not config.state_dir.is_dir():
         return ()
     owner = config.state_dir.stat().st_uid
@@ -34,7 +39,7 @@ def hidden(config: Config) -> tuple[str, ...]:
     return tuple(
         f"{path} may be read by root and not by the user that the agent works as ({owner}): give it one that this user "
         "may read."
-        for path in _denied(named, config.state_dir)
+        for path in _denied(named, config.state_dir, os.R_OK)
     )
 
 
@@ -58,6 +63,18 @@ def not_for_this_user(config: Config, error: AgentError) -> str:
     return f"{error}; run it with sudo" if error.denied and os.geteuid() not in {0, agent} else ""
 
 
+def _unusable_runtime(config: Config) -> Iterator[str]:
+    """Yield why no daemon would start with its runtime directory; one that is not there it makes, or systemd does."""
+    state_dir, path = config.state_dir, config.runtime_dir
+    there = next(step for step in (path, *path.parents) if os.path.lexists(step))
+    if not there.is_dir():
+        kind = disk.kind_of(there.lstat().st_mode)
+        yield f"runtime_dir {path}: {there} is {kind}, where a directory is expected: move it out of the way."
+    elif there == path and state_dir.is_dir() and os.geteuid() in {0, state_dir.stat().st_uid}:
+        for denied in _denied([path], state_dir, os.W_OK | os.X_OK):
+            yield f"runtime_dir {denied} cannot be written by the agent's user: see owner, mode and `findmnt -T`."
+
+
 def _named(config: Config) -> Iterator[Path]:
     yield from (config.path.absolute(), config.anchors, *(item.path for item in config.watch))
     if config.trust.root is not None:
@@ -71,14 +88,14 @@ def _named(config: Config) -> Iterator[Path]:
         yield from enrollment.files
 
 
-def _denied(paths: Sequence[Path], state_dir: Path) -> list[Path]:
-    """Return which of the paths the owner of the state directory may not read."""
+def _denied(paths: Sequence[Path], state_dir: Path, mode: int) -> list[Path]:
+    """Return which of the paths the owner of the state directory may not read, or do with what a mode says."""
     told, tells = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             become_owner(state_dir)
-            os.write(tells, bytes(os.access(path, os.R_OK) for path in paths))
+            os.write(tells, bytes(os.access(path, mode) for path in paths))
         finally:
             os._exit(0)
     os.close(tells)

@@ -34,6 +34,7 @@ _REMEDIES = {
     errno.EBUSY: "A file system is mounted there: `findmnt` shows it, `umount` ends it.",
     errno.ESTALE: "The server of this network file system has lost it: mount it again.",
     errno.EFBIG: "A limit on the size of files is in the way: `ulimit -f`, or LimitFSIZE= of the unit.",
+    errno.ENOTDIR: "What stands above it in the path is no directory: move that out of the way.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ELOOP: "A symbolic link stands there, or links in a circle: give the path without links.",
     errno.EXDEV: "Keep the whole state directory on one file system, without bind mounts inside.",

@@ -27,10 +27,11 @@ def test_the_second_on_a_runtime_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_runtime_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
-    """With the reason."""
+    """With the key, the reason and what to do."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(AgentError, match="cannot be used: Not a directory"):
+    with pytest.raises(AgentError, match=r"^runtime_dir .* cannot be used: Not a directory") as caught:
         SingleInstance(tmp_path / "file" / "run", tmp_path).hold_runtime()
+    assert caught.value.hint.endswith("Or name another `runtime_dir`.")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from agent.config.values import ClaimConfig, Config, EnrollmentConfig, NoticesConfig, TrustConfig, WatchConfig
 from agent.core.aws.endpoints import Proxy
 from agent.operations.owners_eyes import hidden, not_told
+from support import planted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,3 +97,29 @@ def test_a_command_that_the_agents_user_would_not_run_is_told(config: Config, pl
     os.chown(command, OWNER + 1, OWNER)
     assert not_told(config) == f"{command} belongs to user {OWNER + 1} and not to root, so {command} is not run."
     assert not_told(replace(config, notices=None)) == ""
+
+
+@pytest.mark.parametrize("kind", sorted(planted.KINDS))
+def test_what_stands_in_place_of_the_runtime_directory_is_told(config: Config, kind: str) -> None:
+    """Also one that the agent's user may not write in, as its daemon does not start then."""
+    config = replace(config, runtime_dir=config.state_dir.parent / "run")
+    assert hidden(config) == (), "it is made where there is none"
+    with planted.at(config.runtime_dir, kind):
+        below = hidden(replace(config, runtime_dir=config.runtime_dir / "below" / "it"))
+        assert "where a directory is expected: move it" in str(below)
+        (told,) = hidden(config)
+        assert told.startswith(f"runtime_dir {config.runtime_dir}")
+        wanted = "cannot be written by the agent's user"
+        assert (wanted if kind.startswith("directory") else "where a directory is expected: move it") in told
+
+
+def test_a_runtime_directory_of_the_agents_own_is_right(config: Config) -> None:
+    """And one of root's where that is whom the agent works as; not on a disk that is mounted read-only."""
+    config = replace(config, runtime_dir=config.state_dir.parent / "run")
+    config.runtime_dir.mkdir(mode=0o755)
+    for user in (OWNER, 0):
+        os.chown(config.state_dir, user, user)
+        os.chown(config.runtime_dir, user, user)
+        assert hidden(config) == ()
+        with planted.read_only(config.runtime_dir):
+            assert "cannot be written by the agent's user" in str(hidden(config))
