@@ -7,7 +7,7 @@ no program on a set that the report does not name. Serving again does only what 
 from __future__ import annotations
 
 import fcntl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -101,7 +101,7 @@ class Deployer:
         Raises:
             AgentError: There is no whole set to serve, or the report cannot be written.
         """
-        with disk.explained(f"create {self._directory}"):
+        with disk.explained(f"create {self._directory}"), suppress(FileExistsError):  # what it is then, is told below
             self._directory.mkdir(mode=_MODES.directory_mode, parents=True, exist_ok=True)
         with disk.directory(str(self._directory)) as fd, _locked(fd):
             durable.set_mode(fd, _MODES.directory_mode, str(self._directory))  # whatever the umask made of it

@@ -13,6 +13,7 @@ import pytest
 from agent.core.dependants import MAX_REPORT, Content, Copy, Format, Occasion, Unit, UnitAction
 from agent.dependants.report_file import REPORT, last_report
 from agent.errors import CloudError
+from support import planted
 from support.dependants import NAME, OTHER, PASSWORD, House
 from support.systemd import lay
 
@@ -95,6 +96,35 @@ def test_a_link_or_a_directory_in_place_of_a_file_is_moved_away(house: House, na
         assert house.serve(afresh=afresh).problems == ()
     assert not (house.place / "elsewhere").exists()
     assert (house.directory / name).is_file()
+
+
+@pytest.mark.parametrize("kind", planted.MOVABLE)
+def test_whatever_stands_in_the_deploy_directory_keeps_no_dependant_from_its_set(house: House, kind: str) -> None:
+    """What is another program's is kept beside it; the next round has nothing to say of it."""
+    house.hook("10-first")
+    house.directory.mkdir()
+    for name in ("lock", REPORT, f".new-{REPORT}"):
+        for afresh in (True, False):
+            with planted.at(house.directory / name, kind) as plant:
+                assert house.serve(afresh=afresh).problems == ()
+                assert last_report(house.directory) is not None
+                if kind in planted.FOREIGN:
+                    plant.require_kept(house.directory / f"{name.removeprefix('.new-')}.damaged")
+            for left in house.directory.iterdir():
+                left.unlink()
+
+
+@pytest.mark.parametrize("kind", sorted(planted.KINDS.keys() - {"directory", "directory-0555"}))
+def test_what_is_no_deploy_directory_is_told_and_left(house: House, kind: str) -> None:
+    """It may be a mistake in the configuration, and is not the agent's to move; the gateway goes on with its set."""
+    house.hook("10-first")
+    with planted.at(house.directory, kind) as plant:
+        with pytest.raises(CloudError) as caught:
+            house.deployer.take_up(Occasion.ACTIVATED)
+        assert f"could not be served: {house.directory} is a" in str(caught.value)
+        assert "where a directory is expected" in str(caught.value)
+        assert plant.stands
+    house.deployer.take_up(Occasion.ACTIVATED)
 
 
 def test_a_hook_with_an_odd_name_is_served_once(house: House) -> None:
