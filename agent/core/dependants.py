@@ -353,6 +353,11 @@ def failure_of(report: Report) -> Failure | None:
     failure = trouble(" ".join([*told, *more]), decisive=any(step.goes_back for step in problems))
     if not all(step.untried for step in problems):
         return failure
+    return untried(failure)
+
+
+def untried(failure: Failure) -> Failure:
+    """Return a failure for which nothing was tried, and that only a person can end: no change waits for that."""
     return replace(failure, code=Code.UNTRIED, remedy="Once that is put right, `sudo iot-cert deploy` serves it.")
 
 

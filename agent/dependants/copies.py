@@ -43,12 +43,20 @@ class Written:
         changed: Whether any was, as far as is known.
         problems: Why a copy is not as it should be, by its path.
         digests: What tells later that they are right, by path, of those whose content alone does not.
+        barred: Those that were not tried, since only a person can take away what is in their way.
     """
 
     tried: bool
     changed: bool
     problems: Mapping[Path, str]
     digests: Mapping[str, str]
+    barred: frozenset[Path] = frozenset()
+
+
+def only_a_person_ends(error: Exception) -> bool:
+    """Whether what stands somewhere, or whose it is, is wrong, and the system reported no error that may pass."""
+    wrong = isinstance(error, KeyError) or (type(error) is StoreError and error.__cause__ is None)
+    return wrong or isinstance(error.__cause__, NotADirectoryError)
 
 
 def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
@@ -93,6 +101,7 @@ def write(
     """
     problems = {copies[place].to: problem(copies[place], StoreError(why)) for place, why in (unmade or {}).items()}
     digests: dict[str, str] = {}
+    barred = set[Path]()
     ready: list[tuple[int, Copy]] = []
     with ExitStack() as stack:
         opened = _Directories(stack)
@@ -101,23 +110,30 @@ def write(
                 continue
             try:
                 directory = opened.of(copy)
-                _require_no_device(directory, copy.to.name)
-                if _is_right(directory, copy, content, known):
-                    digests |= {path: known[path] for path in _mark(copy, b"")}
-                    continue
-                # A crash may have left a key here.
-                durable.overwrite(directory, durable.beside(copy.to.name))
-                _put_beside(directory, copy, content)
+                new, marks = _prepared(directory, copy, content, known)
             except (StoreError, KeyError) as error:
                 problems[copy.to] = problem(copy, error)
+                barred |= {copy.to} if only_a_person_ends(error) else set()
             else:
-                ready.append((directory, copy))
-                digests |= _mark(copy, content)
+                ready += [(directory, copy)] if new else []
+                digests |= marks
         if ready:
             beforehand()
         unmoved, changed = _move_in(ready)
     digests = {path: digest for path, digest in digests.items() if Path(path) not in unmoved}
-    return Written(tried=bool(ready), changed=changed, problems=problems | unmoved, digests=digests)
+    return Written(
+        tried=bool(ready), changed=changed, problems=problems | unmoved, digests=digests, barred=frozenset(barred)
+    )
+
+
+def _prepared(directory: int, copy: Copy, content: bytes, known: Mapping[str, str]) -> tuple[bool, dict[str, str]]:
+    """Write a copy beside its place unless it is right; return whether it was, and what tells later it is right."""
+    _require_no_device(directory, copy.to.name)
+    if _is_right(directory, copy, content, known):
+        return False, {path: known[path] for path in _mark(copy, b"")}
+    durable.overwrite(directory, durable.beside(copy.to.name))  # a crash may have left a key there
+    _put_beside(directory, copy, content)
+    return True, _mark(copy, content)
 
 
 class _Directories:

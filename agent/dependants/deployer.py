@@ -31,6 +31,7 @@ from agent.core.dependants import (
     encode_report,
     failure_of,
     trouble,
+    untried,
     with_names,
 )
 from agent.core.jsonio import PlainError
@@ -86,6 +87,7 @@ class Deployer:
             report = self.serve(occasion)
         except AgentError as error:
             unserved = trouble(f"The dependants could not be served: {error}", error.hint)
+            unserved = untried(unserved) if copies.only_a_person_ends(error) else unserved
             raise CloudError(with_names(unserved, names(self._dependants))) from error
         failure = failure_of(report)
         if failure is not None:
@@ -161,7 +163,10 @@ class _Round:
         written = copies.write(files.copies, files.contents, before.written, files.problems, beforehand=beforehand)
         problems, tidied = anchor_directories.tidy(wanted, files, written.problems)
         done = frozenset() if written.changed or tidied else done
-        steps = [self._copied(copy, problems.get(copy.to, ""), done) for copy in wanted]
+        steps = [
+            replace(self._copied(copy, problems.get(copy.to, ""), done), untried=copy.to in written.barred)
+            for copy in wanted
+        ]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._signal(item, done) for item in self._dependants.signals]
         steps += [self._unit(unit, done) for unit in self._dependants.units]

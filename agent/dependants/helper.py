@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import (
@@ -25,10 +27,13 @@ from agent.core.dependants import (
     encode_report,
     failure_of,
     trouble,
+    untried,
     with_names,
 )
 from agent.core.jsonio import PlainError, decode, encode
+from agent.dependants.copies import only_a_person_ends
 from agent.errors import AgentError, CloudError
+from agent.store.disk import kind_of
 from agent.system.clock import monotonic
 from agent.system.peers import peer_of
 
@@ -36,12 +41,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from agent.core.failure.failure import Failure
+
 WORDS: dict[str, Occasion | Leave] = {word.value: word for word in (*Occasion, *Leave)}
 MAX_WORD = 32  # bytes
 CONNECTING = 5.0  # seconds to be let in: a listening socket takes connections at once
 SAYING = 2.0  # seconds for a peer to say its word, and to take the answer
 IDLE = 3.0  # seconds before the helper ends
 SPARE = 30.0  # seconds for the helper to start, and for the peers before
+
+_MOVE_IT = "Move it out of the way, then `sudo systemctl restart iot-cert-agent-deploy.socket`."
 
 
 class Helper:
@@ -86,8 +95,20 @@ class Helper:
             message = (
                 f"The dependants are not served: {self._path} cannot be reached ({os.strerror(error.errno or 0)})."
             )
-            raise CloudError(trouble(message, start)) from None
+            raise CloudError(self._unreached() or trouble(message, start)) from None
         return _understood(data)
+
+    def _unreached(self) -> Failure | None:
+        try:
+            found = self._path.stat().st_mode
+        except OSError:
+            return None
+        if stat.S_ISSOCK(found):
+            return None
+        text = (
+            f"The dependants are not served: {self._path} is {kind_of(found)}, where the helper's socket is expected."
+        )
+        return replace(untried(trouble(text)), remedy=_MOVE_IT)
 
 
 def _understood(data: bytes) -> Report:
@@ -97,7 +118,8 @@ def _understood(data: bytes) -> Report:
         answer = decode(data, "the helper's answer", limit=MAX_REPORT)
         if answer.has("error"):
             text = f"The dependants were not served: {answer.text('error', limit=4096)}"
-            raise CloudError(trouble(text, answer.optional_text("hint") or ""))
+            failure = trouble(text, answer.optional_text("hint") or "")
+            raise CloudError(untried(failure) if answer.has("untried") else failure)
         return decode_report(data, "the helper's answer")
     except PlainError as error:
         raise CloudError(trouble(f"The dependants were not served: {error}.")) from None
@@ -153,6 +175,7 @@ def _answer(connection: socket.socket, owner: Callable[[], int], deploy: Callabl
             return encode({"error": f"one of {', '.join(WORDS)} is expected."})
         return encode_report(deploy(WORDS[word]))
     except AgentError as error:
-        return encode({"error": str(error)[:2000], "hint": error.hint[:1000]})
+        barred = {"untried": True} if only_a_person_ends(error) else {}
+        return encode({"error": str(error)[:2000], "hint": error.hint[:1000], **barred})
     except OSError as error:
         return encode({"error": f"it could not be done ({error.strerror or 'no word came in time'})."})

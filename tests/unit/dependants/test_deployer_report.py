@@ -123,6 +123,7 @@ def test_what_is_no_deploy_directory_is_told_and_left(house: House, kind: str) -
             house.deployer.take_up(Occasion.ACTIVATED)
         assert f"could not be served: {house.directory} is a" in str(caught.value)
         assert "where a directory is expected" in str(caught.value)
+        assert caught.value.failure.code == "dependant-untried"
         assert plant.stands
     house.deployer.take_up(Occasion.ACTIVATED)
 

@@ -60,6 +60,16 @@ def test_a_copy_that_failed_is_tried_again(house: House) -> None:
     assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 2, 2)
 
 
+def test_a_copy_that_only_a_person_can_make_way_for_is_given_up_at_once(house: House) -> None:
+    """Beside one that may come up it is waited for."""
+    house.copy("copy.pem").mkdir()
+    for more, code in (("", "dependant-untried"), ("gone/copy.pem", "dependant")):
+        _ = more and house.copy(more)
+        with pytest.raises(CloudError) as caught:
+            house.deployer.take_up(Occasion.ACTIVATED)
+        assert caught.value.failure.code == code
+
+
 def test_a_copy_that_never_works_has_no_dependant_served_again_and_again(house: House) -> None:
     """A directory in its place is found only when it is to be moved there."""
     to = house.copy()

@@ -18,7 +18,7 @@ from agent.core.jsonio import encode
 from agent.dependants import helper as module
 from agent.dependants.deployer import Deployer
 from agent.dependants.helper import WORDS, Helper
-from agent.errors import AgentError, CloudError, ConfigError, RefusedError
+from agent.errors import AgentError, CloudError, ConfigError, RefusedError, StoreError
 from support.make import NOW
 from support.systemd import NOBODY, Systemctl, lay
 from support.unit.helper import GOOD, PATIENCE, HelperAtWork, at_work, heard
@@ -69,14 +69,19 @@ def test_anything_else_is_refused_and_nothing_is_done(desk: HelperAtWork, data: 
     assert desk.say(b"again\n").startswith(b'{"at":')
 
 
-@pytest.mark.parametrize("error", [RefusedError("Not now.", hint="Later."), ConfigError("x" * 9000, hint="y" * 9000)])
+@pytest.mark.parametrize(
+    "error",
+    [RefusedError("Not now.", hint="Later."), ConfigError("x" * 9000, hint="y" * 9000), StoreError("It is a file.")],
+)
 def test_what_cannot_be_done_is_told(desk: HelperAtWork, error: AgentError) -> None:
     """With what to do about it, and no more than the agent takes."""
     desk.report = error
     with pytest.raises(CloudError) as caught:
         Helper(desk.path).ask(Occasion.AGAIN)
     assert caught.value.failure.message.startswith(f"The dependants were not served: {str(error)[:1900]}"[:1900])
-    assert caught.value.failure.remedy == error.hint[:1000]
+    barred = type(error) is StoreError  # which only a person ends, and no change waits for
+    assert caught.value.failure.code == ("dependant-untried" if barred else "dependant")
+    assert barred or caught.value.failure.remedy == error.hint[:1000]
 
 
 # -- who may ask -------------------------------------------------------------------------------------------------------

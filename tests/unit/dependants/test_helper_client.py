@@ -18,6 +18,7 @@ from agent.core.jsonio import encode
 from agent.dependants import helper as module
 from agent.dependants.helper import Helper
 from agent.errors import CloudError
+from support import planted
 from support.make import NOW
 from support.unit.helper import GOOD, PATIENCE, HelperAtWork
 
@@ -73,7 +74,7 @@ def refusal(path: Path) -> str:
 
 
 def test_without_a_helper_that_is_told_with_what_enables_it(place: Path) -> None:
-    """No socket at all, one without a listener, and a file that is none."""
+    """No socket at all, and one without a listener."""
     with pytest.raises(CloudError, match="No such file or directory") as caught:
         Helper(place / "socket").ask(Occasion.AGAIN)
     assert "sudo systemctl enable --now iot-cert-agent-deploy.socket" in caught.value.failure.remedy
@@ -81,9 +82,19 @@ def test_without_a_helper_that_is_told_with_what_enables_it(place: Path) -> None
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(place / "socket"))
         assert "Connection refused" in refusal(place / "socket")
-    (place / "file").touch()
-    assert "cannot be reached" in refusal(place / "file")
     assert "cannot be reached" in refusal(place / ("x" * 200))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", sorted(planted.KINDS.keys() - {"socket", "dangling", "loop"}))
+def test_what_stands_in_place_of_the_socket_is_told_at_once(place: Path, kind: str) -> None:
+    """Only a person can move it, so no change waits for that; of a link it is what that leads to."""
+    with planted.at(place / "socket", kind), pytest.raises(CloudError) as caught:
+        Helper(place / "socket").take_up(Occasion.ACTIVATED)
+    failure = caught.value.failure
+    assert (failure.kind, failure.code, failure.decisive) == (FailureClass.DEPENDANT, "dependant-untried", False)
+    assert failure.message.startswith(f"The dependants are not served: {place}/socket is a ")
+    assert failure.remedy.startswith("Move it out of the way")
 
 
 @pytest.mark.root

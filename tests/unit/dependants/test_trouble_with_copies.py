@@ -166,3 +166,17 @@ def test_a_label_that_cannot_be_set_matters_where_it_is_heeded(
     assert done.changed is not at_work
     assert (place / "x").read_bytes() == (OLD if at_work else NEW)
     assert names(place) == ["x"]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["directory", "device"])
+def test_no_change_waits_for_what_only_a_person_moves(place: Path, kind: str) -> None:
+    """What stands at its name, a link or a file on the way to it, or an owner that is not there; a disk may come."""
+    (place / "link").symlink_to(place)
+    (place / "file").touch()
+    orphan = a_copy(place / "z", "no-such-user")
+    with planted.at(place / "x", kind):
+        done = put(a_copy(place / "x"), a_copy(place / "link" / "y"), a_copy(place / "file" / "y"), orphan,
+                   a_copy(place / "gone" / "y"), a_copy(place / "right"))  # fmt: skip
+    assert done.barred == {place / "x", place / "link" / "y", place / "file" / "y", orphan.to}
+    assert set(done.problems) == {*done.barred, place / "gone" / "y"}
