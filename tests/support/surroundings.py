@@ -6,6 +6,7 @@ a umask and a language: none of it may decide whether a test passes.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -100,3 +101,9 @@ def lacks(what: str) -> NoReturn:
     if in_ci():
         pytest.fail(f"continuous integration must have it: {what}")
     pytest.skip(what)
+
+
+def descriptors() -> set[str]:
+    """Return what this process has open, with one for looking, and without what tests before have dropped."""
+    gc.collect()
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, no paths

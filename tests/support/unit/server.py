@@ -7,7 +7,6 @@ import os
 import socket
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,7 @@ from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from agent.system.peers import Peer
 
@@ -50,11 +50,6 @@ def acting(uid: int, gid: int, *groups: int) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(before)
-
-
-def descriptors() -> set[str]:
-    """Return what this process has open, with one for looking."""
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def who_may(peer: Peer) -> Role:

@@ -21,7 +21,7 @@ from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role
 from support import planted
-from support.surroundings import another_user
+from support.surroundings import another_user, descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -331,7 +331,7 @@ def test_a_line_without_an_end_is_told(daemon: Listener) -> None:
 
 def test_no_descriptor_is_left_open(daemon: Listener, folder: Path) -> None:
     """Whether it goes well or not."""
-    before = {path.name for path in Path("/proc/self/fd").iterdir()}
+    before = descriptors()
     for said in (lines(DONE), b"", b"hello\n"):
         messages = begun(daemon)
         daemon.hears_and_says(said)
@@ -340,7 +340,7 @@ def test_no_descriptor_is_left_open(daemon: Listener, folder: Path) -> None:
     assert call(str(folder / "missing"), REQUEST) is None
     with pytest.raises(AgentError):
         call(str(folder / ("n" * 200)), REQUEST)
-    assert {path.name for path in Path("/proc/self/fd").iterdir()} == before
+    assert descriptors() == before
 
 
 def test_asking_the_daemon_loads_next_to_nothing() -> None:

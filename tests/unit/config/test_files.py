@@ -10,6 +10,7 @@ import pytest
 
 from agent.config import files, reader, values
 from agent.errors import ConfigError
+from support.surroundings import descriptors
 from support.unit.reader import complaint
 
 
@@ -33,10 +34,10 @@ def test_a_pipe_in_place_of_the_file_does_not_hang(tmp_path: Path) -> None:
 
 def test_a_directory_in_place_of_the_file_is_told_and_not_left_open(tmp_path: Path) -> None:
     """A daemon may read its configuration anew many times before it is mended."""
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     with pytest.raises(ConfigError, match="not a regular file"):
         reader.load(tmp_path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() == before
 
 
 def test_a_socket_in_place_of_a_file_is_told_as_no_file(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import os
 import threading
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.daemon.loop import Alarm, Loop
+from support.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +32,6 @@ def _pipe() -> Iterator[tuple[int, int]]:
     yield ends
     for end in ends:
         os.close(end)
-
-
-def descriptors() -> set[str]:
-    """Return what this process has open, with one for looking."""
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def nothing() -> None:

@@ -6,15 +6,16 @@ import fcntl
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.system.locks import HeldError, LifeLock, held, holder
+from support.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NAME = "daemon.lock"
 
@@ -70,9 +71,9 @@ def test_one_process_holds_it_until_it_ends(place: Path, lock: LifeLock) -> None
 def test_holding_it_again_is_nothing_new(place: Path, lock: LifeLock) -> None:
     """And neither writes nor opens anything."""
     assert lock.hold() == ""
-    before = (place / NAME).stat(), place.stat(), len(list(Path("/proc/self/fd").iterdir()))
+    before = (place / NAME).stat(), place.stat(), descriptors()
     assert lock.hold() == ""
-    assert ((place / NAME).stat(), place.stat(), len(list(Path("/proc/self/fd").iterdir()))) == before
+    assert ((place / NAME).stat(), place.stat(), descriptors()) == before
     assert (place / NAME).stat().st_mode & 0o777 == 0o600
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +11,12 @@ from agent.daemon.work.inbox_watch import AGAIN, QUIET, InboxWatch
 from agent.store import disk
 from agent.trust.inbox import PART
 from support.office import HandClock, HandLoop
+from support.surroundings import descriptors
 from support.ticks import tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FLOOD = 3 * PART  # names
 
@@ -310,11 +311,11 @@ def test_an_inbox_that_cannot_be_listed_has_nothing(desk: WatchedInbox) -> None:
 def test_a_closed_inbox_watches_nothing(desk: WatchedInbox) -> None:
     """And may be closed again."""
     desk.next()
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     desk.inbox.close()
     desk.inbox.close()
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
+    assert len(descriptors()) == len(before) - 1
     desk.drop("b.tar")
     desk.loop.post(lambda: None)
     desk.loop.turn()
