@@ -54,13 +54,7 @@ class SingleInstance:
             return
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fd = lock_files.opened(folder, locks.DAEMON)
-            finally:
-                os.close(folder)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and is let go of by the kernel
-            before, self._runtime_lock = self._runtime_lock, fd
+            before, self._runtime_lock = self._runtime_lock, _locked(directory)
             if before >= 0:
                 os.close(before)
         except BlockingIOError:
@@ -117,3 +111,17 @@ class SingleInstance:
     def close(self) -> None:
         """Let go of the state directory; of the runtime directory the kernel does, once nothing there is in use."""
         self._state_lock.close()
+
+
+def _locked(directory: Path) -> int:
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = lock_files.opened(folder, locks.DAEMON)
+    finally:
+        os.close(folder)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and is let go of by the kernel
+    except OSError:
+        os.close(fd)  # it is tried again each minute
+        raise
+    return fd

@@ -11,7 +11,9 @@ import pytest
 
 from agent.daemon.single_instance import SingleInstance
 from agent.errors import AgentError, RefusedError
+from agent.system.locks import DAEMON
 from support import planted
+from support.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,19 @@ def test_the_second_on_a_runtime_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="A daemon runs already with") as caught:
         SingleInstance(run, tmp_path / "two").hold_runtime()
     assert "systemctl status" in caught.value.hint
+
+
+def test_a_lock_that_another_took_is_asked_for_again_at_no_cost(tmp_path: Path) -> None:
+    """The daemon asks each minute: a descriptor each time would leave it none to connect with."""
+    first, second = SingleInstance(tmp_path, tmp_path / "one"), SingleInstance(tmp_path, tmp_path / "two")
+    first.hold_runtime()
+    (tmp_path / DAEMON).unlink()
+    second.hold_runtime()
+    before = descriptors()
+    for _ in range(3):
+        with pytest.raises(RefusedError):
+            first.hold_runtime()
+    assert descriptors() == before
 
 
 def test_a_runtime_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
