@@ -5,6 +5,7 @@ What they write goes to this process's standard error, which is the journal's, a
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import signal
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 GRACE = 2.0  # seconds between being told to stop and being killed
 
-NOT_STARTED = "it could not be started"  # how it is told that a program was not run at all
+NOT_STARTED = "it could not be started"  # how it is told that a program was not run, and will not be by itself
+
+_LASTING = {errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM}
 
 _NO_TIME = "no time was left for it, so it was ended"
 _MOMENT = 0.05  # seconds for what was killed to be gone
@@ -108,11 +111,12 @@ def _run(
             preexec_fn=group.enter if group else None,  # noqa: PLW1509 - one write, and no other thread holds a lock of it
         )
     except OSError as error:
-        return f"{NOT_STARTED}: {os.strerror(error.errno or 0)}"
+        lasting = error.errno in _LASTING  # else there was no memory, or the file is being written
+        return f"{NOT_STARTED if lasting else 'for now ' + NOT_STARTED}: {os.strerror(error.errno or 0)}"
     except ValueError as error:
         return f"{NOT_STARTED}: {error}"  # a null byte
     except subprocess.SubprocessError:
-        return f"{NOT_STARTED} as that user"
+        return f"for now {NOT_STARTED} as that user"
     try:
         return ended(process.wait(max(timeout, 0.0)))
     except subprocess.TimeoutExpired:

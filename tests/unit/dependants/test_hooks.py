@@ -245,3 +245,11 @@ def test_what_could_not_be_started_was_not_run(directory: Path) -> None:
     not_run, failed = hooks.run(path, "root", 5, {})
     assert not_run == f"{path} is not run: it could not be started: Exec format error."
     assert failed == ""
+
+
+@pytest.mark.root
+def test_what_could_not_be_started_for_now_is_tried_again(directory: Path) -> None:
+    """As a hook that a deployment is writing: it comes up by itself, and no change may go back for it at once."""
+    path = hook(directory)
+    with path.open("a"):
+        assert hooks.run(path, "root", 5, {}) == ("", "for now it could not be started: Text file busy")
