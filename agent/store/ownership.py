@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import pwd
+import re
 import signal
 import stat
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FIRST_LINE = 256  # bytes of it that the kernel reads
+_INTERPRETER = re.compile(rb"#![ \t]*([^ \t\n\0]*)")  # execve(2): what follows it the interpreter may take or not
 _MAX_LINKS = 40  # path_resolution(7)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PR_SET_DUMPABLE = 4
@@ -93,13 +95,12 @@ def cannot_start(program: Path) -> str:
             first = file.readline(_FIRST_LINE)
     except OSError:
         return ""  # what this user may not read it may run
-    if not first.startswith(b"#!"):
+    found = _INTERPRETER.match(first)
+    if found is None or os.access(found[1], os.X_OK):
         return ""
-    if first.endswith(b"\r\n"):
+    interpreter = os.fsdecode(found[1])
+    if interpreter.endswith("\r"):
         return f"{program} has line ends of another system: `sudo sed -i 's/\\r$//' {program}`."
-    interpreter = os.fsdecode(b"".join(first[2:].split()[:1]))
-    if os.access(interpreter, os.X_OK):
-        return ""
     return f"{program} begins with `#!{printable(interpreter, _FIRST_LINE)}`, which is not there to run it."
 
 

@@ -224,7 +224,9 @@ def test_a_hook_that_has_gone_meanwhile_is_complained_about(directory: Path) -> 
         (b"#!/usr/bin/none -x\n", "begins with `#!/usr/bin/none`, which is not there to run it."),
         (b"#! /etc/passwd\n", "begins with `#!/etc/passwd`, which is not there to run it."),
         (b"#!/bin/sh\r\nexit 0\r\n", "has line ends of another system: `sudo sed -i 's/\\r$//' "),
+        (b"#!/bin/none\0\n", "begins with `#!/bin/none`, which is not there to run it."),
         (b"#!/bin/sh\nexit 0\n", ""),
+        (b"#!/usr/bin/perl -w\r\nexit 0;\r\n", ""),  # which runs
         (b"#! /usr/bin/env -S sh -e\n", ""),
         (b"\x7fELF", ""),
     ],
