@@ -67,13 +67,19 @@ def opened(data: bytes, password: bytes | None, patience: int = PATIENCE) -> byt
 
 def _child(pipe: int, data: bytes, password: bytes | None, patience: int) -> None:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    most = pages * resource.getpagesize() + MOST
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (patience, patience))
+    _bound(resource.RLIMIT_AS, pages * resource.getpagesize() + MOST)
+    _bound(resource.RLIMIT_CORE, 0)
+    _bound(resource.RLIMIT_CPU, patience)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library's own words of what it cannot count or hold
     with os.fdopen(pipe, "wb") as file:
         file.write(_open(data, password))
+
+
+def _bound(what: int, most: int) -> None:
+    """Set a limit, unless there is a tighter one: not every user may raise that."""
+    _, before = resource.getrlimit(what)
+    most = most if before == resource.RLIM_INFINITY else min(most, before)
+    resource.setrlimit(what, (most, most))
 
 
 def _open(data: bytes, password: bytes | None) -> bytes:

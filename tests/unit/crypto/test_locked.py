@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, pkcs12
@@ -64,3 +67,11 @@ def test_what_does_not_open_is_told_as_nothing(data: bytes) -> None:
     """A wrong password and another kind of file look alike."""
     assert locked.opened(data, PASSWORD) == b""
     assert locked.opened(data, None) == b""
+
+
+def test_a_tighter_limit_of_the_user_stays() -> None:
+    """Which only root may raise: nothing of the file is to blame for it."""
+    text = "import os, resource, sys; from agent.crypto import locked; os.setuid(int(sys.argv[1])); "
+    text += "resource.setrlimit(resource.RLIMIT_CPU, (9, 9)); print(locked.opened(b'garbage', b'secret'))"
+    command = [sys.executable, "-c", text, str(os.getuid() or 65_534)]
+    assert subprocess.run(command, check=True, capture_output=True).stdout == b"b''\n"
