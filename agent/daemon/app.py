@@ -245,6 +245,8 @@ class Daemon:
         try:
             self.instance.hold_runtime()
             problem = self.control.keep(str(self.facts.config.control_socket))
+        except RefusedError as error:
+            return self.report.runtime_kept(error.in_full, is_anothers=True)
         except AgentError as error:
             problem = error.in_full
         return self.report.runtime_kept(problem)

@@ -32,6 +32,8 @@ class StatusFiles:
     """Writes both, when there is news, and when they are not as they were written last.
 
     Attributes:
+        is_anothers: Whether the directory is another daemon's, to which they are left: two that write the same names
+            whenever the other did so would never end.
         problem: Why that could not be done the last time and what helps, or an empty text.
     """
 
@@ -39,6 +41,7 @@ class StatusFiles:
         self._path = runtime_dir
         self._last: Mapping[str, object] = {}
         self._written: tuple[disk.FileState, ...] = ()
+        self.is_anothers = False
         self.problem = ""
 
     def publish(self, status: Status, history: Iterable[ChangeRecord]) -> bool:
@@ -47,6 +50,8 @@ class StatusFiles:
         return self.problem != before
 
     def _publish(self, status: Status, history: Iterable[ChangeRecord]) -> str:
+        if self.is_anothers:
+            return ""
         told = document(status)
         compared = {name: value for name, value in told.items() if name != "clock"}
         try:
@@ -62,6 +67,8 @@ class StatusFiles:
 
     def withdraw(self) -> None:
         """Remove both: they are not kept up to date any more."""
+        if self.is_anothers:
+            return
         try:
             with disk.directory(os.fspath(self._path)) as fd:
                 for name in (STATUS, METRICS):

@@ -127,9 +127,14 @@ class StatusReport:
         if self._ready:
             self._notifier.status(self._summary())
 
-    def runtime_kept(self, problem: str) -> bool:
-        """Publish, and return whether the runtime directory is as it should be; `problem` says why not, or is empty."""
-        self._unreachable = problem
+    def runtime_kept(self, problem: str, *, is_anothers: bool = False) -> bool:
+        """Publish, and return whether the runtime directory is as it should be.
+
+        Args:
+            problem: Why not, or an empty text.
+            is_anothers: Whether another daemon holds it.
+        """
+        self._unreachable, self._files.is_anothers = problem, is_anothers
         self.publish()
         return not (self._unreachable or self._files.problem)
 

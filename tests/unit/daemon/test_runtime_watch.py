@@ -10,6 +10,7 @@ import pytest
 
 from agent.core.report.findings import judge
 from agent.daemon.runtime_watch import AGAIN, SETTLE, RuntimeWatch
+from agent.daemon.single_instance import SingleInstance
 from support import planted
 from support.office import HandClock, HandLoop
 
@@ -145,3 +146,21 @@ def test_what_cannot_be_put_right_is_told_as_long_as_it_lasts(rig: DaemonRig, na
     assert rig.daemon._keep_runtime()
     assert json.loads((run / "status.json").read_bytes())["runtime"] == ""
     assert "runtime-directory" not in {item.code for item in judge(rig.status()).findings}
+
+
+def test_what_another_daemon_publishes_is_left_to_it(rig: DaemonRig, tmp_path: Path) -> None:
+    """Two that write the same names anew whenever the other did so would never end; once it has gone they are ours."""
+    run, other = rig.config.runtime_dir, SingleInstance(rig.config.runtime_dir, tmp_path / "other")
+    rig.daemon._keep_runtime()
+    (run / "daemon.lock").unlink()
+    other.hold_runtime()
+    (run / "status.json").write_text("of the other")
+    for _ in range(2):
+        assert not rig.daemon._keep_runtime()
+        rig.daemon.report.publish()
+    rig.daemon.report.withdraw()
+    assert (run / "status.json").read_text() == "of the other"
+    assert "A daemon runs already" in rig.status().live.runtime  # type: ignore[union-attr]
+    (run / "daemon.lock").unlink()
+    assert rig.daemon._keep_runtime()
+    assert json.loads((run / "status.json").read_bytes())["runtime"] == ""
