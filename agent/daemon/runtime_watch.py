@@ -1,7 +1,8 @@
 """Sees to it that the runtime directory stays the daemon's: its lock, its control socket, and what is published there.
 
 What a person or another program takes away there, or puts something else in the place of, is put right a moment later
-where the kernel tells, and tried again each minute where it cannot be. It knows no more of the files than their names.
+where the kernel tells; where it does not, or that cannot be done, it is tried again each minute. It knows no more of
+the files than their names.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class RuntimeWatch:
         well = self._restore()
         if self._listens_anew():
             well = self._restore()  # something may have happened while there was no watch
-        if not well:
+        if not well or not self._is_told():
             self._next.bring_forward(AGAIN)
 
     def close(self) -> None:
@@ -69,8 +70,12 @@ class RuntimeWatch:
         except OSError:
             return False
         identity = found.st_dev, found.st_ino
-        if identity == self._watched:
+        if identity == self._watched and self._is_told():
             return False
         self._hearing.listen(open_change_watch([Place(self._directory, self._names)]))
         self._watched = identity
         return True
+
+    def _is_told(self) -> bool:
+        """Whether the kernel tells: a user has so many watches, and this process so many descriptors."""
+        return self._hearing.watch is not None and self._hearing.watch.hears

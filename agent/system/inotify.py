@@ -86,6 +86,11 @@ class ChangeWatch(KernelWatch):
             if number >= 0:  # one that is gone, or one too many for the kernel: the others are watched
                 self._names[number] = place.names
 
+    @property
+    def hears(self) -> bool:
+        """Whether it is told of any directory."""
+        return bool(self._names)
+
     def read(self) -> bool:
         """Whether anything that counts was changed since the last time."""
         return any(self._counts(*event) for event in _events(self._fd))

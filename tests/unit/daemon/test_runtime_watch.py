@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 from typing import TYPE_CHECKING
 
@@ -106,6 +108,26 @@ def test_what_cannot_be_put_right_is_tried_each_minute_until_it_is(desk: Watched
     assert looks == [2, 3, 4]
     desk.well = True
     assert [desk.after(AGAIN) for _ in range(3)] == [5, 5, 5]
+
+
+def test_where_the_kernel_does_not_tell_it_is_looked_at_each_minute_until_it_does(desk: WatchedDirectory) -> None:
+    """As when other programs took all watches that a user may have; here there is no descriptor left."""
+    desk.watch.close()
+    _, most = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(desk.run, os.O_PATH)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, most))
+    try:
+        desk.watch.look()
+        told = [desk.after(AGAIN) for _ in range(2)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert told[1] > told[0] > 0
+    before_it_tells = desk.after(AGAIN)
+    (desk.run / "control.sock").unlink()
+    assert desk.after(SETTLE) > before_it_tells
+    settled = desk.after(SETTLE)
+    assert desk.after(AGAIN) == settled
 
 
 @pytest.mark.root
