@@ -44,6 +44,15 @@ class StatusFiles:
         self.is_anothers = False
         self.problem = ""
 
+    @property
+    def kept(self) -> bool:
+        """Whether both are as they were written last."""
+        try:
+            with disk.directory(os.fspath(self._path)) as fd:
+                return bool(self._written) and self._written == _states(fd)
+        except StoreError:
+            return False
+
     def publish(self, status: Status, history: Iterable[ChangeRecord]) -> bool:
         """Write both; return whether there is another problem than before, or none any more."""
         before, self.problem = self.problem, self._publish(status, history)

@@ -128,14 +128,19 @@ class StatusReport:
             self._notifier.status(self._summary())
 
     def runtime_kept(self, problem: str, *, is_anothers: bool = False) -> bool:
-        """Publish, and return whether the runtime directory is as it should be.
+        """Publish where that is not as it was left, and return whether the runtime directory is as it should be.
+
+        What is new is not published here: writing it is heard of, and a status that is new at each look, as when it
+        tells the time, would be written without end.
 
         Args:
             problem: Why not, or an empty text.
             is_anothers: Whether another daemon holds it.
         """
+        other = problem != self._unreachable
         self._unreachable, self._files.is_anothers = problem, is_anothers
-        self.publish()
+        if other or self._files.problem or not self._files.kept:
+            self.publish()
         return not (self._unreachable or self._files.problem)
 
     def be_ready(self) -> None:

@@ -186,3 +186,15 @@ def test_what_another_daemon_publishes_is_left_to_it(rig: DaemonRig, tmp_path: P
     (run / "daemon.lock").unlink()
     assert rig.daemon._keep_runtime()
     assert json.loads((run / "status.json").read_bytes())["runtime"] == ""
+
+
+def test_what_the_daemon_writes_there_itself_is_not_written_again(rig: DaemonRig) -> None:
+    """It is heard of like another's hand, and a status that is new at each look was written some ten times a second."""
+    status = rig.config.runtime_dir / "status.json"
+    rig.daemon._keep_runtime()
+    written = status.stat().st_ino
+    rig.daemon.report._refused_configuration = "This is news."
+    assert rig.daemon._keep_runtime()
+    assert status.stat().st_ino == written
+    rig.daemon.report.publish()
+    assert status.stat().st_ino != written
