@@ -7,6 +7,7 @@ no program on a set that the report does not name. Serving again does only what 
 from __future__ import annotations
 
 import fcntl
+import os
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -211,7 +212,8 @@ class _Round:
         wanted = self._dependants.hooks
         found, problem = hooks.find(wanted.directory)
         if problem:
-            yield _step(HOOKS, problem, wanted.on_failure, untried=True)
+            is_there = os.access(wanted.directory, os.F_OK)  # else it is a link to what may be mounted yet
+            yield _step(HOOKS, problem, wanted.on_failure, untried=is_there)
         for hook in found:
             name = printable(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
             if name in done:

@@ -159,6 +159,18 @@ def test_too_many_hooks_are_one_problem(house: House) -> None:
     assert (list(problems), house.ran, len(house.systemctl.orders)) == (["hooks"], [], 1)
 
 
+@pytest.mark.parametrize(("there", "code"), [("else", "dependant"), ("elsewhere", "dependant-untried")])
+def test_hooks_that_may_be_mounted_yet_are_waited_for(house: House, there: str, code: str) -> None:
+    """What is there and is no directory only a person can take away."""
+    place = house.hooks.directory
+    place.rename(place.with_name("unused"))
+    place.symlink_to("elsewhere")
+    place.with_name(there).touch()
+    with pytest.raises(CloudError) as caught:
+        house.deployer.take_up(Occasion.ACTIVATED)
+    assert caught.value.failure.code == code
+
+
 def test_a_hook_that_takes_too_long_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its own time."""
     monkeypatch.setattr("agent.system.programs.GRACE", 0.2)
