@@ -1,7 +1,7 @@
 """What serves dependants on a gateway, without the gateway: a set in use, systemd's command, and a TLS server.
 
-The stand-in for `systemctl` is a program of its own. It keeps each unit in a file, writes down how it is called, and
-does what the test tells it to.
+The stand-in for `systemctl` is a program of its own, for the shell: it is started hundreds of times, and Python takes
+longer to start. It keeps each unit in a file, writes down how it is called, and does what the test tells it to.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import pwd
 import socket
 import ssl
-import sys
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
@@ -46,69 +45,74 @@ _DEFAULTS = {
 # `hang`, `run` a command of the shell, `stale` to keep the process, and `later`: what is so at the first look after it,
 # at the second, and so on.
 _PROGRAM = """\
-import os, sys, time
+#!/bin/sh -f
+here=${0%/*} verb= wanted= keys= up= IFS='\x1f'
+printf '%s\\n' "$*" >>"$here/calls"
+cat /proc/$$/environ >>"$here/environment"
+for name; do
+    case $name in
+        --property=*) wanted=${name#*=} ;;
+        -*) ;;
+        *) verb=${verb:-$name} ;;
+    esac
+done
+path=$here/$name.unit IFS=,
 
-here, arguments = {here!r}, sys.argv[1:]
-fd = os.open(here + "/calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-os.write(fd, ("\\x1f".join(arguments) + "\\n").encode())
-with open(here + "/environment", "a") as file:
-    file.writelines(name + "\\n" for name in os.environ)
-name, shown = arguments[-1], "show" in arguments
-path = here + "/" + name + ".unit"
+put() {
+    case ,$keys, in *,$1,*) ;; *) keys=$keys${keys:+,}$1 ;; esac
+    eval "unit_$1=\\$2"
+}
 
+write() {
+    for key in $keys; do
+        eval "value=\\${unit_$key-} held=\\${unit_$key+yes}"
+        [ -z "$held" ] || printf '%s=%s\\n' "$key" "$value"
+    done >"$path.new"
+    mv "$path.new" "$path"
+}
 
-def read():
-    if not os.path.exists(path):
-        return {{"LoadState": "not-found", "ActiveState": "inactive"}}
-    with open(path) as file:
-        return dict(line.rstrip("\\n").partition("=")[::2] for line in file)
+start() {
+    put ActiveState active
+    [ "${unit_stale+yes}" ] || { put MainPID $((unit_MainPID + 1)); put InvocationID "${unit_InvocationID}1"; }
+}
 
+if [ -e "$path" ]; then
+    while IFS= read -r line; do put "${line%%=*}" "${line#*=}"; done <"$path"
+else
+    put LoadState not-found
+    put ActiveState inactive
+fi
 
-def write(values):
-    with open(path + ".new", "w") as file:
-        file.writelines(f"{{key}}={{value}}\\n" for key, value in values.items())
-    os.replace(path + ".new", path)
+if [ "$verb" = show ]; then
+    [ ! -e "$here/mute" ] || exec sleep 600
+    [ ! -e "$here/broken" ] || exit 1
+    if [ "${unit_coming+yes}" ]; then
+        now=${unit_coming%%;*} rest=${unit_coming#"${unit_coming%%;*}"} rest=${rest#;}
+        unset unit_coming
+        [ -z "$rest" ] || put coming "$rest"
+        for item in $now; do put "${item%%:*}" "${item#*:}"; done
+        write
+    fi
+    for key in $wanted; do
+        eval "printf '%s=%s\\n' $key \\"\\${unit_$key-}\\""
+    done
+    exit 0
+fi
 
-
-def start(unit):
-    unit["ActiveState"] = "active"
-    if "stale" not in unit:
-        unit["MainPID"], unit["InvocationID"] = str(int(unit["MainPID"]) + 1), unit["InvocationID"] + "1"
-
-
-unit = read()
-if shown:
-    if os.path.exists(here + "/mute"):
-        time.sleep(600)
-    if os.path.exists(here + "/broken"):
-        sys.exit(1)
-    if "coming" in unit:
-        now, _, rest = unit.pop("coming").partition(";")
-        unit |= {{"coming": rest}} if rest else {{}}
-        unit |= dict(item.partition(":")[::2] for item in now.split(",") if item)
-        write(unit)
-    wanted = [item.partition("=")[2].split(",") for item in arguments if item.startswith("--property=")]
-    print("".join(f"{{key}}={{unit.get(key, '')}}\\n" for key in wanted[0]), end="")
-    sys.exit(0)
-
-verb = next(item for item in arguments if not item.startswith("-"))
-if "hang" in unit:
-    time.sleep(600)
-if "exit" in unit:
-    print("Job for " + name + " failed.", file=sys.stderr)
-    sys.exit(int(unit["exit"]))
-up = unit["ActiveState"] == "active"
-if verb == "restart" or (up and verb == "try-restart"):
-    start(unit)
-elif verb == "reload" and unit["CanReload"] != "yes":
-    sys.exit(1)
-elif up and verb == "try-reload-or-restart" and unit["CanReload"] != "yes":
-    start(unit)
-if "run" in unit and os.system(unit["run"]):
-    sys.exit(1)
-if "later" in unit:
-    unit["coming"] = unit["later"]
-write(unit)
+[ ! "${unit_hang+yes}" ] || exec sleep 600
+if [ "${unit_exit+yes}" ]; then
+    echo "Job for $name failed." >&2
+    exit "$unit_exit"
+fi
+[ "$unit_ActiveState" != active ] || up=yes
+case $verb${up:+-up}-$unit_CanReload in
+    reload-yes | reload-up-yes | try-reload-or-restart-up-yes) ;;
+    reload-*) exit 1 ;;
+    restart-* | try-restart-up-* | try-reload-or-restart-up-*) start ;;
+esac
+[ ! "${unit_run+yes}" ] || sh -c "$unit_run" || exit 1
+[ ! "${unit_later+yes}" ] || put coming "$unit_later"
+write
 """
 
 
@@ -120,8 +124,7 @@ class Systemctl:
         self._place.mkdir()
         self.path = str(self._place / "systemctl")
         self.systemd = Systemd(self.path)
-        program = f"#!{sys.executable} -IS\n" + _PROGRAM.format(here=str(self._place))
-        (self._place / "systemctl").write_text(program, encoding="ascii")
+        (self._place / "systemctl").write_text(_PROGRAM, encoding="ascii")
         (self._place / "systemctl").chmod(0o755)
 
     def has(self, unit: str, **values: str) -> None:
@@ -155,7 +158,7 @@ class Systemctl:
     @property
     def told(self) -> set[str]:
         """The names in its environment, whenever it was called."""
-        return set((self._place / "environment").read_text().split())
+        return {item.partition("=")[0] for item in (self._place / "environment").read_text().split("\0") if item}
 
     @property
     def orders(self) -> list[tuple[str, str]]:
