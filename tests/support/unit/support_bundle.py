@@ -10,11 +10,14 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.core.values import KeyAlgorithm
 from agent.crypto.keys import generate
-from support.rig import Rig
 from support.servers import closed_port
+
+if TYPE_CHECKING:
+    from support.rig import Rig
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 
@@ -41,10 +44,10 @@ class CanaryPlace:
 
     apart = False
 
-    def __init__(self, directory: Path, here: Here) -> None:
+    def __init__(self, directory: Path, here: Here, rig: Rig) -> None:
         self.directory = directory
         self._here = here
-        self.rig = Rig(directory / "state")
+        self.rig = rig
         self.config = directory / "config.yaml"
         self.tools = directory / "tools"
         self.programs = {

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from agent.cli import support
 from agent.core.change.lifecycle import Phase
 from agent.core.report.checks import CHECKS
 from agent.core.values import Kind
+from support.rig import Rig
 from support.unit.pipeline import TypedPipeline
 from support.unit.support_bundle import CanaryPlace, Here
 
@@ -42,28 +44,42 @@ def _here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     return run
 
 
+@contextmanager
+def _passable() -> Iterator[Path]:
+    """Give a directory that others may pass through."""
+    with tempfile.TemporaryDirectory(prefix="iot-cert-support-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
 @pytest.fixture
 def place(here: Here) -> Iterator[CanaryPlace]:
-    """Return a gateway fresh from the factory; others may pass through its directory."""
-    directory = Path(tempfile.mkdtemp(prefix="iot-cert-support-"))
-    directory.chmod(0o755)
-    made = CanaryPlace(directory, here)
-    yield made
-    made.rig.close()
-    shutil.rmtree(directory)
+    """Return a gateway fresh from the factory."""
+    with _passable() as directory, closing(Rig(directory / "state")) as rig:
+        yield CanaryPlace(directory, here, rig)
+
+
+@pytest.fixture(name="flying", scope="package")
+def _flying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Return one with two generations and a change in flight that holds a key and an ownership token."""
+    with closing(Rig(tmp_path_factory.mktemp("flying") / "state")) as rig:
+        rig.enroll()
+        rig.clock.advance(days=2)
+        rig.rotate()
+        rig.clock.advance(days=2)
+        rig.stop_at(Kind.ROTATE, Phase.ISSUED)
+        assert '"token":"' in (rig.path / "change.json").read_text()
+        rig.store.close()
+        yield rig
 
 
 @pytest.fixture
-def enrolled(place: CanaryPlace) -> CanaryPlace:
-    """Return one with two generations and a change in flight that holds a key and an ownership token."""
-    place.rig.enroll()
-    place.rig.clock.advance(days=2)
-    place.rig.rotate()
-    place.rig.clock.advance(days=2)
-    place.rig.stop_at(Kind.ROTATE, Phase.ISSUED)
-    assert '"token":"' in (place.directory / "state" / "change.json").read_text()
-    place.rig.store.close()
-    return place
+def enrolled(here: Here, flying: Rig) -> Iterator[CanaryPlace]:
+    """Return one whose state is a copy of that one's, and which has the same cloud."""
+    with _passable() as directory:
+        shutil.copytree(flying.path, directory / "state", symlinks=True)
+        yield CanaryPlace(directory, here, flying)
 
 
 @pytest.fixture(name="pipeline")
