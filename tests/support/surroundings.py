@@ -103,7 +103,14 @@ def lacks(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def descriptors() -> set[str]:
-    """Return what this process has open, with one for looking, and without what tests before have dropped."""
+def descriptors() -> set[tuple[str, str]]:
+    """Return what this process has open now, by number and by what that is.
+
+    A test asks for what is new since it began. What tests before it have dropped, or still wind up, goes meanwhile.
+    """
     gc.collect()
-    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, no paths
+    found = set()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, no paths
+        with suppress(FileNotFoundError):  # that which was open for looking
+            found.add((name, os.readlink(f"/proc/self/fd/{name}")))  # noqa: PTH115 - sockets and pipes have no path
+    return found

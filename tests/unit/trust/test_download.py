@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.trust.download import MissingError, check_url, plain_url
 from support.depot import Depot, DepotFault
+from support.surroundings import descriptors
 from support.unit.download import CONTENT, LIMIT, SECRET, downloader, faulty, read, refusal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # -- what comes --------------------------------------------------------------------------------------------------------
 
@@ -205,12 +209,7 @@ def test_nothing_is_left_open(depot: Depot) -> None:
     faults = ("status:503", "truncated", "redirect:http://localhost/", "redirect:ftp://x/", "redirect:https://[::1/")
     held = [faulty(depot, fault) for fault in (*faults, f"redirect:{depot.url}b.tar")]
     end = time.monotonic() + 60
-    while descriptors() > before and time.monotonic() < end:  # the depot closes its own ends a little later
+    while descriptors() - before and time.monotonic() < end:  # the depot closes its own ends a little later
         threading.Event().wait(0.01)
-    assert descriptors() <= before
+    assert descriptors() - before == set()
     assert len(held) == len(faults) + 1
-
-
-def descriptors() -> int:
-    """Return how many files and sockets this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))

@@ -102,7 +102,7 @@ def test_four_hundred_silent_clients_are_turned_away_or_dropped(idle: Daemon) ->
         idle.until(lambda: idle.control.clients == 0)
         assert idle.answers(STATUS) == [DONE]
     assert peak == LIMITS.clients
-    assert descriptors() == before
+    assert descriptors() - before == set()
 
 
 def test_a_flood_of_connections_leaves_time_for_the_rest(daemon: Daemon) -> None:
@@ -333,7 +333,7 @@ def test_ten_thousand_hostile_requests_change_nothing(daemon: Daemon) -> None:
     growth, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert growth < 512 * 1024
-    assert descriptors() == before
+    assert descriptors() - before == set()
     assert daemon.control.clients == 0
     assert daemon.answers(STATUS) == [DONE]
     refused, answered = codes.count(2), codes.count(0)

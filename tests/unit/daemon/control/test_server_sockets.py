@@ -144,7 +144,7 @@ def test_a_failed_start_leaves_nothing_open(idle: Daemon) -> None:
     for path in ("/no/such/place/s", str(idle.path.parent / ("x" * 300)), "/proc/self/s"):
         with pytest.raises(AgentError):
             control.listen(path)
-    assert descriptors() == before
+    assert descriptors() - before == set()
 
 
 def test_a_deep_directory_is_no_obstacle(idle: Daemon) -> None:
@@ -189,7 +189,7 @@ def test_closing_gives_back_every_descriptor(folder: Path) -> None:
         stack.enter_context(daemon.waiting_client()[1])
         assert daemon.control.clients == 3
         daemon.close()
-    assert descriptors() == before
+    assert descriptors() - before == set()
 
 
 # -- sockets from systemd ----------------------------------------------------------------------------------------------

@@ -315,7 +315,7 @@ def test_a_closed_inbox_watches_nothing(desk: WatchedInbox) -> None:
     desk.inbox.close()
     desk.inbox.close()
 
-    assert len(descriptors()) == len(before) - 1
+    assert before - descriptors() != set()
     desk.drop("b.tar")
     desk.loop.post(lambda: None)
     desk.loop.turn()
