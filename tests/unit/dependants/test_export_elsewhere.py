@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -155,7 +156,7 @@ def test_the_reader_has_nothing_of_roots_open(foreign: Path, tmp_path: Path, mon
     monkeypatch.setattr(module, "_extract", look)
     (tmp_path / "lock").touch()
     with (tmp_path / "lock").open() as low, (tmp_path / "lock").open() as other:
-        high = os.dup2(low.fileno(), 200, inheritable=True)
+        high = fcntl.fcntl(low, fcntl.F_DUPFD, 200)
         try:
             with pytest.raises(MaterialError) as caught:
                 extract(foreign, [], {})

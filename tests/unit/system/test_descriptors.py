@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
 from contextlib import closing
@@ -78,7 +79,7 @@ def test_what_a_library_leaves_to_be_inherited_is_not(tmp_path: Path, start: Cal
     command = tmp_path / "command"
     command.write_text(f"#!/bin/sh\nls /proc/self/fd > {tmp_path}/fds\necho yes\n")
     command.chmod(0o755)
-    left = os.dup2(2, 77, inheritable=True)
+    left = fcntl.fcntl(2, fcntl.F_DUPFD, 77)
     try:
         start(str(command))
     finally:
