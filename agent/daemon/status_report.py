@@ -32,6 +32,23 @@ class _Reload(Enum):
     LOOKED_AT = 2  # a worker looks at that
 
 
+class Outage:
+    """When there came to be no connection, and when it is tried again; none of both while there is one."""
+
+    def __init__(self) -> None:
+        self.since: datetime | None = None
+        self._next: datetime | None = None
+
+    def tried_in(self, seconds: float | None, now: datetime) -> datetime | None:
+        """Return the time of the next try, to the second: what was told stays, unless it was wrong by more than one."""
+        if seconds is None:
+            return None
+        found = (now + timedelta(seconds=seconds + 0.5)).replace(microsecond=0)
+        if self._next is None or abs(found - self._next) > timedelta(seconds=1):
+            self._next = found
+        return self._next
+
+
 class StatusReport:
     """The status of one gateway."""
 
@@ -61,7 +78,7 @@ class StatusReport:
         self._notifier = notifier
         self._news = news
         self._files = StatusFiles(facts.config.runtime_dir)
-        self._down_since: datetime | None = None
+        self._outage = Outage()
         self._refused_configuration = ""
         self._unreachable = ""
         self._ready = False
@@ -71,14 +88,14 @@ class StatusReport:
 
     def connected(self) -> None:
         """There is a connection, so a set is accepted."""
-        self._down_since = None
+        self._outage = Outage()
         self._ladder.accepted()
 
     def disconnected(self) -> bool:
         """There is no connection; return whether that is new."""
-        new = self._down_since is None
+        new = self._outage.since is None
         if new:
-            self._down_since = self._facts.clock.now()
+            self._outage.since = self._facts.clock.now()
         return new
 
     def configuration_read(self, refused: str) -> None:
@@ -95,10 +112,10 @@ class StatusReport:
             connection=Connection(
                 state=session.status.state,
                 why=session.status.why,
-                since=self._down_since,
+                since=self._outage.since,
                 rival=session.contested,
                 cut_off=session.status.cut_off,
-                next_try=self._in(session.next_try),
+                next_try=self._outage.tried_in(session.next_try, self._facts.clock.now()),
             ),
             stuck=self._ladder.stuck,
             unseen=schedule.unseen,
@@ -107,12 +124,6 @@ class StatusReport:
             runtime=self._unreachable or self._files.problem,
         )
         return self._facts.status(live, self._cloud.fleet.retirements.answers, schedule.unserved)
-
-    def _in(self, seconds: float | None) -> datetime | None:
-        """Return the time in so many seconds; to the second, so that it is the same whenever that is asked."""
-        if seconds is None:
-            return None
-        return (self._facts.clock.now() + timedelta(seconds=seconds + 0.5)).replace(microsecond=0)
 
     def publish(self) -> None:
         """Tell what is new to the files, the journal, the shadow and the service manager, once anything was seen."""

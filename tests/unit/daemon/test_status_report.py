@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +16,7 @@ from agent.core.report.known import ConnectionState
 from agent.core.report.seen import WatchedEnd, WatchedFile
 from agent.core.when.reconnect import STEADY
 from agent.core.worker_protocol import Do
+from agent.daemon.status_report import Outage
 from agent.system.clock import monotonic
 from support import make
 from support.daemon_rig import seen_set
@@ -124,3 +125,16 @@ def test_a_rival_is_told_everywhere(contested: DaemonRig, tmp_path: Path) -> Non
     contested.stand(rival=RIVAL, state=ConnectionState.UP, since=monotonic() - STEADY)
     assert judged(daemon) == ((), Exit.DONE)
     assert shadow.report(daemon.report.status(), shadow.Wish())["clientIdContested"] is None
+
+
+def test_the_next_try_is_told_alike_until_it_is_another() -> None:
+    """Two looks at a clock and at what is left of a delay are never quite one."""
+    now = datetime(2026, 5, 1, 12, 0, 0, 499_000, tzinfo=UTC)
+    outage = Outage()
+    told = outage.tried_in(30, now)
+    assert told == datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)
+    for late in range(0, 20_000, 1_000):
+        assert outage.tried_in(30 - late / 1e6, now + timedelta(microseconds=2 * late)) == told
+    assert outage.tried_in(None, now) is None
+    assert outage.tried_in(45, now) == told + timedelta(seconds=15)
+    assert outage.tried_in(45, now - timedelta(hours=1)) == told + timedelta(seconds=15, hours=-1)
