@@ -77,7 +77,7 @@ def _damaged_before(here: ConnectedPlace) -> None:
 
 
 def _roots_own(here: ConnectedPlace) -> None:
-    for path in (here.path, here.state, *here.state.rglob("*"), here.path / "claim.key"):
+    for path in (here.path, here.state, *here.state.rglob("*"), here.path / "run", here.path / "claim.key"):
         os.chown(path, 12345, 12345, follow_symlinks=False)
     (here.path / "app.pem").write_bytes(here.gateway.root.pem)
     (here.path / "app.pem").chmod(0o400)
