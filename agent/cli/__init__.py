@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, RuntimeError) as error:  # before the command was known, while its modules were read
         if not is_ctrl_c(error):
             raise
-        standard.complain("error: Stopped before anything was begun.")
+        standard.complain("iot-cert: Stopped before anything was begun.")
         return 130  # `agent.core.exit_codes.Exit.INTERRUPTED`, whose module may not be read yet
     except SystemExit as end:  # argparse's own way to end
         return _shown(end.code if isinstance(end.code, int) else 0)

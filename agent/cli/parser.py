@@ -31,8 +31,9 @@ exit codes:
   1  the change failed and the previous set is in use, or something needs attention
   2  the command line or the configuration is wrong
   3  there is no usable set, it has expired, or the endpoint accepts none of this gateway
-  4  refused: permission, another change, a used-up budget
+  4  refused: permission, another change is running, the daily limit is used up
   5  network or cloud unavailable; the change is kept
+  130  stopped with Ctrl-C; what was begun is kept
 """
 
 
@@ -362,10 +363,9 @@ def _check(text: str) -> str:
 
 
 def _seconds(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 10**9:
+    if not (text.isdecimal() and len(text) <= 10 and int(text) <= 10**9):  # noqa: PLR2004 - digits of the largest
         raise argparse.ArgumentTypeError("seconds from 0 to 10^9 are expected")
-    return value
+    return int(text)
 
 
 def _span(text: str) -> int:

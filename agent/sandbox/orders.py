@@ -157,7 +157,11 @@ def _add_fleet(verbs: Verbs) -> None:
 
 
 def _times(text: str) -> int | None:
-    return None if text == "always" else int(text)
+    if text == "always":
+        return None
+    if not (text.isdecimal() and len(text) <= 6):  # noqa: PLR2004 - more often than any rehearsal
+        raise argparse.ArgumentTypeError("a number of times, or always, is expected")
+    return int(text)
 
 
 def rest_of(text: str, words: int) -> str:

@@ -178,7 +178,7 @@ class CloudSession:
         """Connect with this set from now on; with the same one, go on as before."""
         before, self._identity = self._identity, identity
         if self._status.state is ConnectionState.RESTING and identity is None:
-            self._become(ConnectionState.DOWN, "it is being made again")
+            self._become(ConnectionState.DOWN, "the connection is being made again")
         if identity is not None and identity.client_id != self._memory.client_id:
             self._be_another(identity.client_id)
         changed = identity is None or before is None or before.generation != identity.generation
@@ -335,7 +335,7 @@ class CloudSession:
         elif self._suspended:
             self._down("a change is using the connection", ConnectionState.LENT)
         elif failure is None:
-            self._down("it is being made again")
+            self._down("the connection is being made again")
             if self._identity is not None:
                 self._try_soon()
         elif taken_over:

@@ -257,7 +257,7 @@ def test_ctrl_c_before_the_command_is_known_is_a_sentence(
     monkeypatch.setattr(cli, "_run", stopped)
 
     assert cli.main(["status"]) == 130
-    assert capfd.readouterr().err == "error: Stopped before anything was begun.\n"
+    assert capfd.readouterr().err == "iot-cert: Stopped before anything was begun.\n"
 
 
 # -- what is called ok -------------------------------------------------------------------------------------------------

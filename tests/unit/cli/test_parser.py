@@ -90,6 +90,13 @@ def test_what_was_mistyped_is_guessed(arguments: list[str], guess: str, capsys: 
     assert (f"did you mean {guess}?" in err) if guess else ("did you mean" not in err)
 
 
+@pytest.mark.parametrize("text", ["x", "", "1.5", "-1", "1e3", str(10**9 + 1), "9" * 5_000])
+def test_what_is_no_number_of_seconds_is_told_what_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not by the name of a function."""
+    code, _, err = said(["rotate", f"--wait={text}"], capsys)
+    assert (code, "seconds from 0 to 10^9 are expected" in err, "_seconds" in err) == (2, True, False)
+
+
 @pytest.mark.parametrize(
     "words",
     [
