@@ -13,7 +13,7 @@ demo-cloud: prepare
 # CAMPAIGN=sample:3 takes other ones, CAMPAIGN=case:1234 with a test's name is what a failure asks for.
 # More processes than cores, since what boots a machine or runs a daemon waits for most of its time.
 CAMPAIGN = sample
-PROCESSES = $(shell n=$$(nproc); echo $$((n > 10 ? n : 10)))
+PROCESSES = $(shell n=$$(nproc); echo $$((n > 8 ? n : 8)))
 test: prepare-tests
 	@$(MAKE) --no-print-directory -j 2 types style read
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) \

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BOOTS = "tests/system/"  # machines, of which not all processes should boot one at the same time
-BETWEEN = 0.85  # of the quick ones stand between the long ones
+BETWEEN = 0.75  # of the quick ones stand between the long ones
 # Folders, and files where their folder is not of one kind; the longest first. They wait, boot, or kill by the hundred.
 LONG = (
     BOOTS,
