@@ -11,6 +11,7 @@ import pytest
 from agent.core.dependants import Content, Copy, Format
 from agent.dependants.copies import MAX_PASSWORD, passwords
 from support.copies import OTHER_USER
+from support.surroundings import descriptors
 from support.systemd import NOBODY
 
 
@@ -57,9 +58,9 @@ def test_a_password_file_that_is_none_is_missing(tmp_path: Path, kind: str) -> N
     elif kind == "pipe":
         os.mkfifo(path, 0o600)
 
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     assert passwords([locked(path)]) == {}
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() - before == set()
 
 
 @pytest.mark.parametrize("where", ["conf", "conf/below"])

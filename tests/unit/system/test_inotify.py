@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system.inotify import ChangeWatch, DirectoryWatch, Place, open_change_watch, open_directory_watch
+from support.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,12 +103,12 @@ def test_where_there_is_nothing_to_watch_there_is_no_watch(tmp_path: Path) -> No
     """A directory that is missing, is none, or is only a link to one."""
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
 
     assert open_directory_watch(tmp_path / "missing") is None
     assert open_directory_watch(tmp_path / "file") is None
     assert open_directory_watch(tmp_path / "link") is None
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() - before == set()
 
 
 def test_without_inotify_there_is_no_watch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,14 +120,14 @@ def test_without_inotify_there_is_no_watch(place: Path, monkeypatch: pytest.Monk
 
 def test_a_closed_watch_holds_nothing(place: Path) -> None:
     """And closing it twice does no harm."""
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     watch = open_directory_watch(place)
     assert watch is not None
     watch.close()
     watch.close()
 
     assert watch.fileno() == -1
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() - before == set()
 
 
 def test_more_than_fits_at_once_is_read_in_turns(place: Path, watch: DirectoryWatch) -> None:

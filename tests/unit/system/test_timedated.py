@@ -7,6 +7,7 @@ import pytest
 
 from agent.system import timedated
 from agent.system.timedated import LASTS, Timedated, ask
+from support.surroundings import descriptors
 
 
 def program(path: Path, script: str) -> str:
@@ -46,9 +47,9 @@ def test_no_answer_does_not_vouch(tmp_path: Path) -> None:
 def test_a_bus_that_hangs_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is ended, and nothing is left of it: no process and no descriptor."""
     monkeypatch.setattr(timedated, "PATIENCE", 0.05)
-    before, children = len(list(Path("/proc/self/fd").iterdir())), _children()
+    before, children = descriptors(), _children()
     assert not ask(program(tmp_path / "timedatectl", "exec sleep 60"))
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() - before == set()
     assert _children() == children
 
 
