@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,8 @@ from agent.core.when.reconnect import ReconnectState, after_takeover
 from agent.core.when.schedule import Pause
 from agent.daemon.cloud.session import SessionStatus
 from support import campaigns, make
-from support.situations import OF_OTHERS, SITUATIONS, Situation
-from support.told import DAY, ConnectedPlace, place
+from support.situations import OF_OTHERS, SITUATIONS, Situation, brought_into
+from support.told import DAY, ConnectedPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,23 +175,9 @@ def at(text: object) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
 
 
-@contextmanager
-def gateway(name: str) -> Iterator[ConnectedPlace]:
-    """Bring a gateway into a situation."""
-    situation = EACH[name]
-    with place(**situation.made) as here:
-        if situation.enrols:
-            here.gateway.enroll()
-        situation.before(here)
-        here.start()
-        here.see(**situation.sees)
-        situation.after(here)
-        yield here
-
-
 @pytest.fixture(name="told", params=[*campaigns.take(OF_ANY_USER, 3), *WAITING])
 def _told(request: pytest.FixtureRequest) -> Iterator[Tellers]:
-    with gateway(request.param) as here:
+    with brought_into(EACH[request.param]) as here:
         yield Tellers(here)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from support import make
 from support.told import ConnectedPlace, IdleWorker, Told, place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 REFUSED = make.failure(FailureClass.CREDENTIAL, Code.HUNG_UP, message="The broker hung up.", decisive=True)
@@ -53,9 +54,9 @@ class Situation:
     sees: dict[str, Any] = field(default_factory=dict)
 
 
-def told(name: str) -> Told:
-    """Make a situation and have each teller tell of it."""
-    situation = SITUATIONS[name]
+@contextmanager
+def brought_into(situation: Situation) -> Iterator[ConnectedPlace]:
+    """Bring a gateway into a situation."""
     with place(**situation.made) as here:
         if situation.enrols:
             here.gateway.enroll()
@@ -63,6 +64,12 @@ def told(name: str) -> Told:
         here.start()
         here.see(**situation.sees)
         situation.after(here)
+        yield here
+
+
+def told(name: str) -> Told:
+    """Make a situation and have each teller tell of it."""
+    with brought_into(SITUATIONS[name]) as here:
         here.daemon.report.publish()
         return here.told()
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import ssl
 import tempfile
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -27,8 +25,10 @@ from agent.crypto import keys, x509
 from agent.dependants.units import Systemd
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.store.store import Store
+from support.servers import server
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 NOW = datetime.now(UTC)
@@ -282,27 +282,13 @@ def tls_server(pair: Path, *, ask: bool = False) -> Iterator[str]:
         pair: The file.
         ask: Whether clients must have a certificate.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, suppress(OSError):
-                    connection.settimeout(20)
-                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                    context.load_cert_chain(pair)
-                    context.verify_mode = ssl.CERT_REQUIRED if ask else ssl.CERT_NONE
-                    with context.wrap_socket(connection, server_side=True) as channel:
-                        channel.recv(1)
+    def talk(connection: socket.socket) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair)
+        context.verify_mode = ssl.CERT_REQUIRED if ask else ssl.CERT_NONE
+        with context.wrap_socket(connection, server_side=True) as channel:
+            channel.recv(1)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(60)
-            assert not thread.is_alive()
+    with server(talk) as port:
+        yield f"127.0.0.1:{port}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.dependants import units
+from support.servers import closed_port, pieces, server
 from support.systemd import Systemctl, lay, tls_server
 from support.unit.systemctl import GIVEN, LONG, NAME, unit, verifying
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from agent.dependants.export import Extract
@@ -82,39 +84,31 @@ def test_what_is_no_server_is_a_problem(systemctl: Systemctl, monkeypatch: pytes
     """No server listens, or one never speaks, or speaks something else; none is waited for beyond the unit's time."""
     monkeypatch.setattr(units, "HANDSHAKE", 0.2)
     systemctl.has(NAME)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-        if kind == "absent":
-            listener.close()
-        elif kind in {"plain", "drip"}:
-            _greet(listener, _GREETINGS[kind])
+    with _listening(kind) as port:
+        address = f"127.0.0.1:{port}"
         said = systemctl.systemd.serve(verifying(tls=address), GIVEN)
-        if kind in {"plain", "drip"}:
-            listener.shutdown(socket.SHUT_RDWR)
 
     assert said.startswith(f"{NAME} does not use the new certificate: {address} cannot be asked (")
     assert said.endswith(").")
 
 
 # A word of another protocol, and a handshake's first message, of which a byte comes at a time.
-_GREETINGS = {"plain": [b"220 mail.example ESMTP\r\n"], "drip": [b"\x16\x03\x03\x40\x00\x02", *[b"\0"] * 40]}
+_TALKS = {
+    "plain": lambda connection: connection.sendall(b"220 mail.example ESMTP\r\n"),
+    "drip": pieces(b"\x16\x03\x03\x40\x00\x02", b"\0"),
+}
 
 
-def _greet(listener: socket.socket, said: list[bytes]) -> None:
-    pause = threading.Event()
-
-    def greet() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):
-                for part in said:
-                    connection.sendall(part)
-                    pause.wait(0.1)
-
-    threading.Thread(target=greet, daemon=True).start()
+@contextmanager
+def _listening(kind: str) -> Iterator[int]:
+    if kind in _TALKS:
+        with server(_TALKS[kind]) as port:
+            yield port
+    elif kind == "absent":
+        yield closed_port()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            yield listener.getsockname()[1]
 
 
 def test_a_name_that_is_looked_up_without_end_is_a_problem(
