@@ -70,7 +70,7 @@ class TroubledChange(DrivenChange):
                 assert not after.phase.ended or (after.phase is Phase.REJECTED and before.base is None)
             return
         assert after.condemned == before.condemned
-        if failure.kind is FailureClass.SERVER_TRUST and self.now - before.entered_at >= DAY:
+        if failure.kind is FailureClass.SERVER_TRUST and abs(self.now - before.entered_at) >= DAY:
             assert not after.phase.ended or not before.phase.activated  # others have their turn; nothing in use goes
             return
         if before.phase in PREPARED:
@@ -255,6 +255,16 @@ def drive(record: ChangeRecord, now: datetime = NOW) -> tuple[ChangeRecord, list
         else:
             record = advance(record, make.success(action, now))
     return record, taken
+
+
+def test_an_untrusted_server_under_a_clock_that_was_set_back_by_a_month_ends_what_nothing_uses() -> None:
+    """Waiting is counted either way: by the difference alone the ladder would be kept away for that month."""
+    story = TroubledChange()
+    story.start(Kind.ENROLL, steps=0, confirm=None)
+    story.forget_the_time(starts=0)
+    story.fail(make.failure(FailureClass.SERVER_TRUST, "timeout"), jitter=0, again=1, base_accepted=False)
+
+    assert story.record.phase is Phase.REJECTED
 
 
 def test_a_rotation_without_trouble_takes_each_step_once() -> None:
