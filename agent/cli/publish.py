@@ -16,6 +16,7 @@ from agent.config.schema import PRODUCT, TARGET
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.text import counted
+from agent.core.text_files import pem_of
 from agent.core.trust import anchor_lint
 from agent.crypto import x509
 from agent.crypto.root_lists import known
@@ -66,7 +67,7 @@ def examined(path: Path, *, amazon: bool) -> tuple[tuple[anchor_lint.AnchorFindi
     Raises:
         ConfigError: The file cannot be read.
     """
-    data = read_bounded(path, x509.MAX_STORE, "store")
+    data = pem_of(read_bounded(path, x509.MAX_STORE, "store"))  # as `trust.anchors` is read
     try:
         entries = x509.read_store(data)
     except MaterialError as error:
@@ -173,7 +174,7 @@ def _linted(arguments: argparse.Namespace, output: Output) -> bytes:
         )
     data = read_bounded(arguments.anchors, MAX_MATERIAL, "bundle")
     try:
-        return x509.read_bundle(data).pem  # one block after the other and nothing else, as gateways write it
+        return x509.read_anchors(data).pem  # one block after the other and nothing else, as gateways write it
     except MaterialError as error:
         raise RefusedError(f"The bundle is not published: {error}.") from None
 

@@ -146,6 +146,8 @@ class CertificateFacts:
         digital_signature: Key usage has digitalSignature; None without the extension.
         client_auth: Extended key usage has clientAuth or any; None without the extension.
         version: The X.509 version; before 3 no certificate could say whether it is an authority.
+        unfit: Why no server's certificate may stand below it though it is an authority, as a clause; None where nothing
+            in it says so.
     """
 
     subject: LongText
@@ -161,6 +163,7 @@ class CertificateFacts:
     digital_signature: bool | None
     client_auth: bool | None
     version: int = 3
+    unfit: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

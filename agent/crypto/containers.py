@@ -12,13 +12,14 @@ import binascii
 import codecs
 import re
 import warnings
+from contextlib import suppress
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.errors import MaterialError
 
-_BEGIN = b"-----BEGIN "
+_BEGIN, _CERTIFICATE = b"-----BEGIN ", b"-----BEGIN CERTIFICATE-----"
 _ENCODINGS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -57,6 +58,13 @@ _OPENINGS: dict[bytes, KnownFormat] = {
     b"-----BEGIN OPENSSH PRIVATE KEY-----": KnownFormat(
         "a key in OpenSSH's own format", "`ssh-keygen -p -m PKCS8 -f FILE` makes a plain one of it, in place."
     ),
+    b"\0\0\0\0CERT": KnownFormat(
+        "a store of certificates as Windows serialises it", "Export its certificates from Windows as Base-64 X.509."
+    ),
+    b"SQLite format 3": KnownFormat(
+        "a database, as NSS keeps certificates in", "`certutil -L -a -n NAME` takes one out."
+    ),
+    b"<": KnownFormat("a web page or XML, as a portal or a proxy answers a download with", "Fetch the file anew."),
     b"PuTTY-User-Key-File": KnownFormat("a key of PuTTY's", "`puttygen FILE -O private-openssh -o NEW` takes it out."),
     b"-----BEGIN PGP": KnownFormat("made by PGP, which TLS knows nothing of", ""),
     b"ssh-": KnownFormat("a public key of SSH's, which TLS knows nothing of", ""),
@@ -65,6 +73,10 @@ _OPENINGS: dict[bytes, KnownFormat] = {
     b"-----BEGIN DH PARAMETERS-----": KnownFormat("a file of parameters, with no key in it", ""),
     b"-----BEGIN EC PARAMETERS-----": KnownFormat("a file of parameters, with no key in it", ""),
 }
+
+
+PKCS7 = "a PKCS #7 container"
+PKCS12 = KnownFormat("a PKCS #12 container", "`openssl pkcs12 -nokeys -in FILE -out NEW` takes its certificates out.")
 
 
 def as_plain(data: bytes) -> bytes:
@@ -89,31 +101,39 @@ def certificates_in(data: bytes) -> list[bytes] | None:
     Raises:
         MaterialError: It is one, and damaged.
     """
-    text = data.lstrip()
-    if not text.startswith(_PKCS7) and not (data[:1] == b"\x30" and _SIGNED_DATA in data[:20]):
+    der = _pkcs7(data)
+    if not der:
         return None
+    from cryptography.hazmat.primitives.serialization import pkcs7  # noqa: PLC0415 - it brings `email` along
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # many are not DER to the letter, and read all the same
-            if text.startswith(_PKCS7):
-                label = text.partition(b"-----BEGIN ")[2].partition(b"-----")[0]
-                text = text.replace(label, b"PKCS7")
-                found = pkcs7.load_pem_pkcs7_certificates(text)
-            else:
-                found = pkcs7.load_der_pkcs7_certificates(data)
+            found = pkcs7.load_der_pkcs7_certificates(der)
     except Exception:  # noqa: BLE001 - several unrelated types come out of hostile input
-        raise MaterialError("it is a PKCS #7 container that cannot be read") from None
+        raise MaterialError(f"it is {PKCS7} that cannot be read") from None
     return [certificate.public_bytes(Encoding.DER) for certificate in found]
 
 
+def _pkcs7(data: bytes) -> bytes:
+    """Return the DER of a PKCS #7 container, which Windows calls a certificate in PEM; empty where it is none."""
+    text = data.lstrip()
+    if text.startswith((*_PKCS7, _CERTIFICATE)):
+        with suppress(binascii.Error, IndexError):
+            der = base64.b64decode(b"".join(text.split(b"-----")[2].split()), validate=True)
+            return der if text.startswith(_PKCS7) or _SIGNED_DATA in der[:20] else b""
+    if data[:1] == b"\x30" and _SIGNED_DATA in data[:20]:
+        return data
+    return b"\0" if text.startswith(_PKCS7) else b""
+
+
 def known(data: bytes) -> KnownFormat | None:
-    """Return what something is called that is not read here, or None when it is not known either."""
+    """Return what something is called of which not every reader takes the certificates; None when it is not known."""
     text = data.lstrip()
     for opening, name in _OPENINGS.items():
         if text.startswith(opening):
             return name
-    if _PKCS12.match(data):
-        return KnownFormat(
-            "a PKCS #12 container, and another password is needed", "--password-file FILE holds a password."
-        )
-    return None
+    if _pkcs7(data):
+        form = "" if text.startswith(_BEGIN) else "-inform DER "
+        return KnownFormat(PKCS7, f"`openssl pkcs7 {form}-print_certs -in FILE -out NEW` takes its certificates out.")
+    return PKCS12 if _PKCS12.match(data) else None

@@ -45,12 +45,13 @@ if TYPE_CHECKING:
 
     from agent.core.values import CertificateFacts, CredentialSet
 
+_OPENS_WITH = "--password-file FILE holds a password."
 _NO_FILE = "it is no plain file; name the files themselves"  # a socket cannot even be opened
 MAX_FILES = 64
 MAX_FILE = 1_048_576  # bytes
 TOGETHER = 3 * locked.PATIENCE  # seconds of processor time for all that a password protects
 
-_CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+_KEY = b"PRIVATE KEY-----"
 _READ_KEY = re.compile(rb"-----BEGIN (RSA |EC |DSA |ENCRYPTED )?PRIVATE KEY-----")  # wherever it stands in a file
 _FOR_PSS, _HEAD = bytes.fromhex("06092a864886f70d01010a"), 60  # id-RSASSA-PSS (RFC 8017), in the head of PKCS #8
 # What lies beside the others.
@@ -161,7 +162,7 @@ def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
     if packed is not None:
         for certificate in packed:
             pile.add_certificate(certificate)
-    elif _CERTIFICATE in data or _READ_KEY.search(data):
+    elif any(beginning in data for beginning in x509.BEGINNINGS) or _READ_KEY.search(data):
         _sort_pem(pile, data, password)
     elif data.lstrip().startswith(_PASSED_OVER):
         return
@@ -171,15 +172,17 @@ def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
         or _lies_beside(data)
         or _sort_opened(pile, data, password)
     ):
+        if name is containers.PKCS12:
+            raise MaterialError(f"it is {name.text}, and another password is needed", hint=_OPENS_WITH)
         if name is not None:
             raise MaterialError(f"it is {name.text}", hint=name.hint)
         raise MaterialError("it is no key, certificate or PKCS #12 file, or another password is needed",
-                            hint="Name the files themselves; --password-file FILE holds a password.")  # fmt: skip
+                            hint=f"Name the files themselves; {_OPENS_WITH}")  # fmt: skip
 
 
 def _sort_pem(pile: _Pile, data: bytes, password: bytes | None) -> None:
     for block in _blocks(data):
-        if block.startswith(_CERTIFICATE):
+        if block.startswith(x509.BEGINNINGS):
             pile.add_certificate(block)
         elif _KEY in block[:60]:
             encrypted = b"ENCRYPTED" in block
@@ -200,7 +203,7 @@ def _useless_key(*, encrypted: bool, given: bool) -> MaterialError:
     if not encrypted:
         return MaterialError("the private key in it cannot be used")
     why = "does not open with the password that was given, or is damaged" if given else "needs its password"
-    return MaterialError(f"the private key in it {why}", hint="--password-file FILE holds a password.")
+    return MaterialError(f"the private key in it {why}", hint=_OPENS_WITH)
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:

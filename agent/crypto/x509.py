@@ -16,7 +16,9 @@ import base64
 import hashlib
 import re
 import warnings
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -25,19 +27,26 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
+from agent.core.text_files import pem_of
 from agent.core.trust.anchor_lint import StoreEntry
 from agent.core.values import CertificateFacts, TrustBundle
+from agent.crypto import containers
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 MAX_BUNDLE = 1_048_576  # bytes; the whole Mozilla store has a quarter of it
 MAX_ANCHORS = 1_000
 
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,200000}?-----END CERTIFICATE-----")
+_BLOCK = re.compile(
+    rb"-----BEGIN (?:X509 )?CERTIFICATE-----[A-Za-z0-9+/=\s]{1,200000}?-----END (?:X509 )?CERTIFICATE-----"
+)
 _BEGIN = b"-----BEGIN "
 _LABELS = (b"BEGIN CERTIFICATE", b"BEGIN X509 CERTIFICATE")  # the second was OpenSSL's of old
+BEGINNINGS = tuple(b"-----%b-----" % label for label in _LABELS)  # of a certificate in PEM
 
 _SIGNATURES = {
     SignatureAlgorithmOID.RSA_WITH_SHA256: "rsa-sha256",
@@ -63,7 +72,7 @@ def read_certificate(data: bytes) -> tuple[CertificateFacts, bytes]:
             return _facts(certificate), certificate.public_bytes(Encoding.PEM)
     except Exception as error:  # noqa: BLE001 - at least seven unrelated types come out of hostile input
         reason = _reason(str(error).split("\n", maxsplit=1)[0]) or type(error).__name__
-        raise MaterialError(f"a certificate cannot be parsed ({reason})") from None
+        raise _named(data, f"a certificate cannot be parsed ({reason})") from None
 
 
 _PARTS = 5  # of a block between five dashes: nothing, its first line, what it holds, its last line, the rest
@@ -116,6 +125,7 @@ def _facts(certificate: x509.Certificate) -> CertificateFacts:
         digital_signature=_digital_signature(extensions),
         client_auth=_client_auth(extensions),
         version=certificate.version.value + 1,
+        unfit=_unfit(extensions),
     )
 
 
@@ -166,6 +176,19 @@ def _client_auth(extensions: x509.Extensions) -> bool | None:
     return bool(usages & {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 
 
+def _unfit(extensions: x509.Extensions) -> str | None:
+    """Return what `CertificateFacts.unfit` is, by RFC 5280, sections 4.2.1.3 and 4.2.1.12, as OpenSSL reads them."""
+    if not _is_ca(extensions):
+        return None
+    with suppress(x509.ExtensionNotFound):
+        if not extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign:
+            return "its key usage does not let it sign certificates"
+    with suppress(x509.ExtensionNotFound):
+        if ExtendedKeyUsageOID.SERVER_AUTH not in extensions.get_extension_for_class(x509.ExtendedKeyUsage).value:
+            return "its extended key usage leaves servers out"
+    return None
+
+
 def _describe_key(public_key: CertificatePublicKeyTypes) -> str:
     match public_key:
         case ec.EllipticCurvePublicKey():
@@ -196,8 +219,14 @@ def split(data: bytes) -> list[bytes]:
     if data.count(_BEGIN) != len(blocks):
         if b"PRIVATE KEY-----" in data:
             raise MaterialError("there is a private key among the certificates")
-        raise MaterialError("a PEM block is not a well-formed certificate")
+        raise _named(data[data.find(_BEGIN) :], "a PEM block is not a well-formed certificate")
     return blocks
+
+
+def _named(data: bytes, otherwise: str) -> MaterialError:
+    """Return the complaint about what holds no certificate that can be read: what it is, if that is known."""
+    name = containers.known(data)
+    return MaterialError(otherwise) if name is None else MaterialError(f"it is {name.text}", hint=name.hint)
 
 
 def read_chain(data: bytes) -> tuple[tuple[CertificateFacts, ...], bytes]:
@@ -208,7 +237,7 @@ def read_chain(data: bytes) -> tuple[tuple[CertificateFacts, ...], bytes]:
     """
     certificates = list(map(_read_once, split(data)))
     if not certificates:
-        raise MaterialError("there is no PEM certificate in it")
+        raise _named(data, "there is no PEM certificate in it")
     return tuple(facts for facts, _ in certificates), b"".join(pem for _, pem in certificates)
 
 
@@ -227,15 +256,22 @@ def read_bundle(data: bytes) -> TrustBundle:
     return TrustBundle(pem=pem, anchors=facts)
 
 
+def read_anchors(data: bytes) -> TrustBundle:
+    """Return the trust anchors in a file that a person put in place: as `read_store` shows it, so it is used.
+
+    Raises:
+        MaterialError: As of `read_bundle`, which takes what is signed to the letter.
+    """
+    if _is_der(data) and len(data) <= MAX_BUNDLE:
+        data = b"".join(read_certificate(block)[1] for block in islice(_der_blocks(data), MAX_ANCHORS + 1))
+    return read_bundle(pem_of(data))
+
+
 MAX_STORE = 8_388_608  # bytes; the largest public store has a twentieth of it
 MAX_ENTRIES = 5_000
 
 _SEQUENCE = 0x30  # how every DER certificate begins
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
-_PROBLEMS = {
-    b"TRUSTED CERTIFICATE": "it is in OpenSSL's own format, which only OpenSSL reads",
-    b"PKCS7": "it is a PKCS #7 container, not a certificate",
-}
 
 
 def read_store(data: bytes) -> tuple[StoreEntry, ...]:
@@ -246,6 +282,9 @@ def read_store(data: bytes) -> tuple[StoreEntry, ...]:
     """
     if len(data) > MAX_STORE:
         raise MaterialError(f"the store has {len(data)} bytes and {MAX_STORE} are looked at")
+    name = None if _BEGIN in data.upper() else containers.known(data)
+    if name is not None:
+        return (StoreEntry(line=1, problem=f"it is {name.text}", hint=name.hint),)
     entries = _der_entries(data) if _is_der(data) else _pem_entries(data)
     if len(entries) > MAX_ENTRIES:
         raise MaterialError(f"the store has more than the {MAX_ENTRIES} entries that are looked at")
@@ -273,18 +312,24 @@ def _pem_entry(block: bytes, line: int) -> StoreEntry:
     label = _LABEL.match(block)
     if label is None:
         return StoreEntry(line=line, problem="its first line is malformed")
-    if label[1] != b"CERTIFICATE":
-        if label[1].endswith(b"PRIVATE KEY"):
-            return StoreEntry(line=line, problem="it is a private key, which has no place among certificates")
-        return StoreEntry(line=line, problem=_PROBLEMS.get(label[1], "it is no certificate"))
-    body, end, _ = block[label.end() :].partition(b"-----END CERTIFICATE-----")
+    if label[1].endswith(b"PRIVATE KEY"):
+        return StoreEntry(line=line, problem="it is a private key, which has no place among certificates")
+    if b"BEGIN " + label[1] not in _LABELS:
+        return _named_entry(block, line, "it is no certificate")
+    body, end, _ = block[label.end() :].partition(b"-----END %b-----" % label[1])
     if not end:
         return StoreEntry(line=line, problem="it has no end")
     try:
         der = base64.b64decode(b"".join(body.split()), validate=True)
     except ValueError:
         return StoreEntry(line=line, problem="it is not base64 text")
-    return _entry(der, line)
+    entry = _entry(der, line)
+    return _named_entry(block, line, entry.problem) if entry.facts is None else entry
+
+
+def _named_entry(block: bytes, line: int, otherwise: str) -> StoreEntry:
+    complaint = _named(block, otherwise)
+    return StoreEntry(line=line, problem=str(complaint), hint=complaint.hint)
 
 
 def _entry(der: bytes, line: int) -> StoreEntry:
@@ -298,17 +343,23 @@ def _entry(der: bytes, line: int) -> StoreEntry:
 
 
 def _der_entries(data: bytes) -> list[StoreEntry]:
-    """Return the certificates that stand one after the other in a binary file."""
-    entries: list[StoreEntry] = []
-    position = 0
-    while position < len(data) and len(entries) <= MAX_ENTRIES:
-        length = _der_length(data[position : position + 6])
-        if not length or position + length > len(data):
-            entries.append(StoreEntry(line=1, problem=f"what follows byte {position} is no DER certificate"))
-            break
-        entries.append(_entry(data[position : position + length], 1))
-        position += length
+    entries, position = [], 0
+    for block in islice(_der_blocks(data), MAX_ENTRIES + 1):
+        whole = _der_length(block[:6]) == len(block)
+        problem = f"what follows byte {position} is no DER certificate"
+        entries.append(_entry(block, 1) if whole else StoreEntry(line=1, problem=problem))
+        position += len(block)
     return entries
+
+
+def _der_blocks(data: bytes) -> Iterator[bytes]:
+    """Return the certificates that stand one after the other in a binary file, and all of what is none at its end."""
+    position = 0
+    while position < len(data):
+        length = _der_length(data[position : position + 6])
+        end = position + length if length and position + length <= len(data) else len(data)
+        yield data[position:end]
+        position = end
 
 
 def _der_length(head: bytes) -> int:

@@ -20,7 +20,7 @@ from agent.change.world import NoDependants, Provisioning, Settings, Vending, Wo
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
 from agent.core.failure import readmission
-from agent.core.text_files import NoTextError, pem_of, value_of
+from agent.core.text_files import NoTextError, value_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -189,7 +189,7 @@ def load_anchors(config: Config) -> TrustBundle:
     from agent.crypto import x509  # noqa: PLC0415
 
     data = _read(config.anchors, "trust anchors file")
-    bundle = _usable(str(config.anchors), lambda: x509.read_bundle(pem_of(data)))
+    bundle = _usable(str(config.anchors), lambda: x509.read_anchors(data))
     return replace(bundle, provenance=baked_provenance(data))
 
 
@@ -259,7 +259,7 @@ def _authorities(config: Config, enrollment: EnrollmentConfig, *others: TrustBun
                 raise
             return others
     data = _read(enrollment.ca, "file of the vending machine's authorities")
-    return (_usable(str(enrollment.ca), lambda: x509.read_bundle(pem_of(data))),)
+    return (_usable(str(enrollment.ca), lambda: x509.read_anchors(data)),)
 
 
 def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Vending | None:

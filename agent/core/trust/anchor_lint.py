@@ -42,11 +42,13 @@ class StoreEntry:
         line: Where it begins; 1 for a binary file.
         facts: What it says, or None when it cannot be read.
         problem: Why it cannot be read, else empty.
+        hint: How it becomes something that can be; empty where that is not known.
     """
 
     line: int
     facts: CertificateFacts | None = None
     problem: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,9 @@ class AnchorFinding:
 # Weaker than what NIST SP 800-57 part 1 allows since 2014.
 MIN_RSA_BITS = 2048
 
+# What `agent.crypto.server_chain` takes besides RSA, which is the web PKI's own list.
+_TAKEN = frozenset({"EC P-256", "EC P-384", "EC P-521"})
+
 VERSION_3 = 3  # the first that says whether a certificate is an authority (RFC 5280, section 4.2.1.9)
 
 # Self-signatures with MD2, MD5 or SHA-1 (RFC 3279). No client checks a root's own signature, so they do no harm.
@@ -165,7 +170,7 @@ def _of_entry(entry: StoreEntry, known: KnownRoots, now: datetime | None, soon: 
     if facts is None:
         message = f"The entry at line {entry.line} cannot be used: {entry.problem}."
         yield AnchorFinding(code="unparsable", severity=Severity.ERROR, message=message,
-                      remedy="Remove it, or replace it by a sound copy.")  # fmt: skip
+                      remedy=entry.hint or "Remove it, or replace it by a sound copy.")  # fmt: skip
         return
     name = common_name(facts.subject)
     if now is not None:
@@ -180,11 +185,24 @@ def _of_entry(entry: StoreEntry, known: KnownRoots, now: datetime | None, soon: 
     elif not facts.is_ca:
         message = f"{name} is not a certificate authority, so it cannot be an anchor."
         yield _error("not-a-ca", facts, message, "Put in the root that signed it instead.")
-    if is_weak(facts.key):
-        yield _error("weak-key", facts, f"{name} has a weak key ({facts.key}).", "Remove it, or have it reissued.")
+    yield from _form(facts, name)
     if facts.signature in _OLD_SIGNATURES:
         message = f"{name} signed itself with MD5 or SHA-1, which does no harm in an anchor."
         yield AnchorFinding(code="old-signature", severity=Severity.INFORMATION, message=message, sha256=facts.sha256)
+
+
+def _form(facts: CertificateFacts, name: str) -> Iterator[AnchorFinding]:
+    if is_weak(facts.key):
+        yield _error("weak-key", facts, f"{name} has a weak key ({facts.key}).", "Remove it, or have it reissued.")
+    elif facts.key not in _TAKEN and not facts.key.startswith("RSA "):
+        message = f"{name} has a key that this agent takes below no server ({facts.key})."
+        yield _error("odd-key", facts, message, "Remove it, or have it reissued with RSA or on P-256, P-384 or P-521.")
+    if facts.unfit is not None:
+        message = f"{name} cannot stand above a server: {facts.unfit}."
+        yield _error("unfit", facts, message, "Remove it, or have it reissued for servers.")
+    if facts.serial.startswith("-"):
+        message = f"{name} has a negative serial number, which some TLS libraries refuse."
+        yield _warning("negative-serial", facts, message, "Ship its successor, then remove it.")
 
 
 def _dates(facts: CertificateFacts, name: str, now: datetime, soon: timedelta) -> Iterator[AnchorFinding]:
@@ -201,7 +219,7 @@ def _dates(facts: CertificateFacts, name: str, now: datetime, soon: timedelta) -
 def is_weak(key: str) -> bool:
     """Whether a key, as `CertificateFacts.key` tells it, is too short for any use, or DSA."""
     kind, _, bits = key.partition(" ")
-    return kind == "DSA" or (kind == "RSA" and bits.isdecimal() and int(bits) < MIN_RSA_BITS)
+    return kind == "DSA" or bits == "secp192r1" or (kind == "RSA" and bits.isdecimal() and int(bits) < MIN_RSA_BITS)
 
 
 def _duplicates(facts: Iterable[CertificateFacts]) -> Iterator[AnchorFinding]:

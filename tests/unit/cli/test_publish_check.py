@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from agent.crypto.x509 import read_anchors
+from agent.errors import MaterialError
 from support.unit.pipeline import AMAZON, OWN, ROOTS, WHOLE, TypedPipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_sound_store_is_exit_code_0(pipeline: TypedPipeline) -> None:
@@ -49,6 +54,31 @@ def test_a_store_need_not_be_for_aws(pipeline: TypedPipeline) -> None:
     assert (ran.code, ran.out.count("is missing; AWS IoT Core")) == (1, len(AMAZON))
     assert ran.out.count("Add it, from the Amazon Trust Services repository") == 1
     assert pipeline.run("check", "--any", f"{pipeline.path}/own.pem").code == 0
+
+
+SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
+    "PEM": lambda pem: pem,
+    "DER": lambda pem: x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER),
+    "UTF-16 of Windows": lambda pem: pem.decode().encode("utf-16"),
+    "with a mark": lambda pem: b"\xef\xbb\xbf" + pem,
+    "out of JSON": lambda pem: pem.replace(b"\n", b"\\n"),
+    "a label of old": lambda pem: pem.replace(b" CERT", b" X509 CERT"),
+    "PKCS #7": lambda pem: pkcs7.serialize_certificates([x509.load_pem_x509_certificate(pem)], Encoding.PEM),
+    "a list of names": lambda _: b"Root 1\nRoot 2\n",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_what_is_said_to_be_usable_is_what_the_configuration_takes(pipeline: TypedPipeline, spelling: str) -> None:
+    """The same file is read for both, whatever it is; and published as PEM where it is taken."""
+    pipeline.bundle(SPELLINGS[spelling](OWN.pem), name="own")
+    at = pipeline.path / "own"
+    usable = ": 1 certificate can be used" in pipeline.run("check", "--any", str(at)).out
+    try:
+        taken = read_anchors(at.read_bytes()).pem
+    except MaterialError:
+        taken = b""
+    assert usable is (taken == OWN.pem)
 
 
 def test_a_binary_store_is_read(pipeline: TypedPipeline) -> None:

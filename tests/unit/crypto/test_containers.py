@@ -38,6 +38,8 @@ SPELLINGS = {
     "PKCS #7, PEM": PACKED[Encoding.PEM],
     "PKCS #7, DER": PACKED[Encoding.DER],
     "PKCS #7 as CMS": PACKED[Encoding.PEM].replace(b"PKCS7", b"CMS"),
+    "PKCS #7 as Windows calls it": PACKED[Encoding.PEM].replace(b"PKCS7", b"CERTIFICATE"),
+    "a label of old": PEM.replace(b" CERT", b" X509 CERT"),
     "returns at line ends": PEM.replace(b"\n", b"\r\n"),
     "a nought at the end": PEM + b"\0",
 }
@@ -69,6 +71,13 @@ def test_a_key_in_any_spelling_is_taken(tmp_path: Path, spelt: bytes) -> None:
     found = bring(tmp_path, spelt, PEM)
     assert found.credential is not None
     assert found.credential.key_pem == KEY
+
+
+def test_a_label_of_old_is_taken_beside_the_key_in_one_file(tmp_path: Path) -> None:
+    """As OpenSSL does."""
+    found = bring(tmp_path, KEY + PEM.replace(b" CERT", b" X509 CERT"))
+    assert found.credential is not None
+    assert found.credential.certificate_pem == PEM
 
 
 def test_a_request_of_windows_is_passed_over(tmp_path: Path) -> None:

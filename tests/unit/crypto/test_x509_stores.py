@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs7, pkcs12
 
 from agent.crypto import x509
 from agent.errors import MaterialError
@@ -75,10 +76,11 @@ STORE = FIRST.pem + SECOND.pem
         b"MIIBszCCAVmgAwIBAgIU\n" + STORE,
         FIRST.pem + b"-----END CERTIFICATE-----\n" + SECOND.pem,
         der(FIRST) + der(SECOND),
+        armoured(der(FIRST), b"X509 CERTIFICATE") + SECOND.pem,
     ],
     ids=[
         "plain", "text between", "CRLF", "CR", "BOM", "binary between", "no line ends", "on the first line", "indented",
-        "trailing blanks", "base64 before", "an end too many", "DER",
+        "trailing blanks", "base64 before", "an end too many", "DER", "a label of old",
     ],
 )  # fmt: skip
 def test_certificates_are_read_whatever_stands_around_them(data: bytes) -> None:
@@ -115,12 +117,15 @@ KEY = key_to_pem(FIRST._key)
 BAD: dict[str, tuple[bytes, str]] = {
     "trusted": (
         armoured(der(THIRD), b"TRUSTED CERTIFICATE"),
-        "it is in OpenSSL's own format, which only OpenSSL reads",
+        "it is a certificate in OpenSSL's own format, with what OpenSSL trusts it for",
     ),
-    "pkcs7": (armoured(b"0\x00", b"PKCS7"), "it is a PKCS #7 container, not a certificate"),
+    "pkcs7": (armoured(b"0\x00", b"PKCS7"), "it is a PKCS #7 container"),
     "key": (KEY, "it is a private key, which has no place among certificates"),
     "rsa key": (armoured(b"0\x00", b"RSA PRIVATE KEY"), "it is a private key, which has no place among certificates"),
-    "old label": (armoured(der(THIRD), b"X509 CERTIFICATE"), "it is no certificate"),
+    "old label, new end": (
+        armoured(der(THIRD), b"X509 CERTIFICATE").replace(b"END X509 ", b"END "),
+        "it has no end",
+    ),
     "request": (armoured(b"0\x00", b"CERTIFICATE REQUEST"), "it is no certificate"),
     "lower case": (THIRD.pem.replace(b"CERTIFICATE", b"certificate"), "its first line is malformed"),
     "small letters": (THIRD.pem.replace(b"BEGIN CERTIFICATE", b"begin certificate"), "its first line is malformed"),
@@ -151,6 +156,36 @@ def test_a_bad_entry_is_told_and_hides_nothing(name: str) -> None:
         assert [item for item in found if len(item) == len(BOTH[0])] == BOTH
         (told,) = [item for item in found if item not in BOTH]
         assert told == problem or told.startswith(f"{problem} (")
+
+
+PACKED = pkcs7.serialize_certificates([FIRST.certificate, SECOND.certificate], Encoding.DER)
+WHOLE: dict[str, tuple[bytes, str, str]] = {
+    "PKCS #7": (PACKED, "it is a PKCS #7 container", "`openssl pkcs7 -inform DER -print_certs"),
+    "PKCS #7 of Windows": (armoured(PACKED), "it is a PKCS #7 container", "`openssl pkcs7 -print_certs"),
+    "PKCS #7 as CMS": (armoured(PACKED, b"CMS"), "it is a PKCS #7 container", "`openssl pkcs7 -print_certs"),
+    "PKCS #12": (
+        pkcs12.serialize_key_and_certificates(None, None, None, [FIRST.certificate], BestAvailableEncryption(b"x")),
+        "it is a PKCS #12 container",
+        "`openssl pkcs12 -nokeys",
+    ),
+    "JKS": (b"\xfe\xed\xfe\xed\0\0\0\2" + bytes(40), "it is a Java key store (JKS)", "`keytool -importkeystore"),
+    "Windows": (b"\0\0\0\0CERT" + bytes(40), "it is a store of certificates as Windows serialises it", "Base-64"),
+    "NSS": (b"SQLite format 3\0" + bytes(40), "it is a database, as NSS keeps certificates in", "`certutil -L"),
+    "a portal's page": (b"\n<!DOCTYPE html><p>Log in", "it is a web page or XML, as a", "Fetch the file anew."),
+    "ZIP": (b"PK\x03\x04" + bytes(40), "it is a ZIP archive", "Unpack it"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_another_system_keeps_certificates_in_is_named(name: str) -> None:
+    """Wherever it is read as a store, with the command that makes one of it."""
+    data, words, command = WHOLE[name]
+    (entry,) = x509.read_store(data)
+    assert entry.problem.startswith(words)
+    assert command in entry.hint
+    with pytest.raises(MaterialError) as caught:
+        x509.read_bundle(data)
+    assert (str(caught.value), caught.value.hint) == (entry.problem, entry.hint)
 
 
 def test_all_bad_entries_of_a_store_are_told() -> None:
@@ -266,8 +301,18 @@ def test_a_store_made_to_be_slow_is_not(store: Callable[[int], bytes]) -> None:
 
 
 def test_a_bundle_that_is_used_holds_what_the_store_showed() -> None:
-    """What was linted as readable is what the anchors are made of, or it is refused."""
-    for name in ("amazon-root-ca-1.pem", "mozilla-2026-10-18.pem"):
-        data = (ROOTS / name).read_bytes()
+    """What was linted as readable is what the anchors are made of, or it is refused; DER and old labels are, too."""
+    public = [(ROOTS / name).read_bytes() for name in ("amazon-root-ca-1.pem", "mozilla-2026-10-18.pem")]
+    for data in (*public, der(FIRST), der(FIRST) + der(SECOND), armoured(der(FIRST), b"X509 CERTIFICATE")):
         shown = {entry.facts.sha256 for entry in x509.read_store(data) if entry.facts}
-        assert x509.read_bundle(data).fingerprints == shown
+        assert shown
+        assert x509.read_anchors(data).fingerprints == shown
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"\n", der(SECOND)[:-1], b"\x30\x82"])
+def test_der_with_something_after_it_makes_no_bundle(tail: bytes) -> None:
+    """Nothing of it is used, as with one bad block; what is signed is PEM in any case."""
+    with pytest.raises(MaterialError, match="a certificate cannot be parsed"):
+        x509.read_anchors(der(FIRST) + tail)
+    with pytest.raises(MaterialError, match="no PEM certificate"):
+        x509.read_bundle(der(FIRST))

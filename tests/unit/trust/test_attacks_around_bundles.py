@@ -181,7 +181,7 @@ def one_block(*pems: bytes) -> bytes:
         (lambda pem: pem.replace(b"-----BEGIN", b"text -----BEGIN"), 3),
         (lambda pem: pem + THIRD.pem.lower(), 0),
         (lambda pem: pem.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"), 0),
-        (lambda pem: pem.replace(b"CERTIFICATE", b"X509 CERTIFICATE"), 0),
+        (lambda pem: pem.replace(b"CERTIFICATE", b"X509 CERTIFICATE"), 3),
         (lambda pem: pem.replace(b"\nMII", b"\n\0MII", 1), 0),
         (lambda pem: pem + b"\0", 3),
         (lambda pem: pem + one_block(THIRD.pem, OTHER.pem), 0),
