@@ -131,7 +131,7 @@ def _subject(host: str) -> x509.DNSName | x509.IPAddress:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()).partition(" (encountered processing")[0]
+    text = " ".join(str(error).split()).partition(" (encountered processing")[0].partition(": AlgorithmIdentifier")[0]
     for opening in _OPENINGS:
         text = text.removeprefix(opening)
     for number, name in _NAMES.items():

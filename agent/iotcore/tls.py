@@ -12,18 +12,22 @@ from __future__ import annotations
 import hashlib
 import ssl
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core.aws.endpoints import ALPN_MQTT
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
-from agent.crypto import server_chain
+from agent.core.text import common_name
+from agent.core.trust import anchor_lint
+from agent.crypto import server_chain, x509
 from agent.errors import CloudError
 from agent.iotcore.path import LEAST, connect, deadline_of, reason, receive
 from agent.system import clock
 
 if TYPE_CHECKING:
     import socket
+    from datetime import datetime
 
     from agent.core.aws.endpoints import Endpoint
     from agent.core.failure.failure import Failure
@@ -36,9 +40,14 @@ _MAX_HANDSHAKE = 262_144  # bytes; a chain of ten large certificates has a fifth
 _NOT_YET_VALID = 9
 _EXPIRED = 10
 _WRONG_HOST = frozenset({62, 64})
-_WEAK = frozenset({66, 67, 68})  # a key of the server's, of an authority's, a digest
+_WEAK_SERVER = 66
+_WEAK = frozenset({_WEAK_SERVER, 67, 68})  # a key of the server's, of an authority's, a digest
 # No issuer, a self-signed one, none at all: in each case, no anchor. All others are rules of X.509 that are broken.
 _UNKNOWN_ROOT = frozenset({2, 18, 19, 20, 21, 27, 33})
+
+_UNSERVING = frozenset(
+    {"expired", "not-yet-valid", "not-a-ca", "weak-key", "odd-key", "unfit", "negative-serial"}
+)  # what the linter finds in an anchor
 
 _CERTIFICATE_REQUEST = (22, 13)  # a handshake's message; RFC 8446, section 4
 _OPENING = 8  # bytes, which tell TLS from what is not
@@ -79,10 +88,11 @@ def preflight(endpoint: Endpoint, trust: TrustBundle) -> Handshake:
     context._msg_callback = asked  # type: ignore[attr-defined]  # noqa: SLF001 - see `_Asked`
     with connect(endpoint) as connection:
         connection.settimeout(max(LEAST, min(endpoint.timeout, end - clock.monotonic())))
-        tls = _shake_hands(context, connection, endpoint)
+        tls = _shake_hands(context, connection, endpoint, trust)
     broken = server_chain.complaint(certificates_of(tls, "get_unverified_chain"), trust.pem, endpoint.host)
     if broken:
-        raise CloudError(_unsound(endpoint.host, broken))
+        unserving = _unserving_anchor(certificates_of(tls, "get_verified_chain"), trust, None)
+        raise CloudError(_unsound(endpoint.host, broken, unserving))
     return replace(_so_far(tls), asks=asked.seen)
 
 
@@ -114,14 +124,17 @@ def context_for(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
     return context
 
 
-def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: Endpoint) -> ssl.SSLObject:
+def _shake_hands(
+    context: ssl.SSLContext, connection: socket.socket, endpoint: Endpoint, trust: TrustBundle
+) -> ssl.SSLObject:
     """Return the connection's TLS once the server is verified, whether or not it goes on without our certificate."""
     incoming, outgoing, heard = ssl.MemoryBIO(), ssl.MemoryBIO(), bytearray()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=endpoint.host)
     try:
         exchange(tls, connection, incoming, outgoing, heard)
     except ssl.SSLCertVerificationError as error:
-        raise CloudError(_untrusted(endpoint.host, error)) from None
+        chain = certificates_of(tls, "get_verified_chain")
+        raise CloudError(_untrusted(endpoint.host, error, chain, trust)) from None
     except OSError as error:
         if not _wants_client_certificate(tls):
             raise CloudError(_ended(endpoint, error, bytes(heard))) from None
@@ -204,13 +217,11 @@ def certificates_of(tls: ssl.SSLObject, method: str) -> list[bytes]:
     return [item if isinstance(item, bytes) else item.public_bytes(_ENCODING_DER) for item in found or []]
 
 
-def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
+def _untrusted(host: str, error: ssl.SSLCertVerificationError, chain: list[bytes], trust: TrustBundle) -> Failure:
+    """Return why a server is not trusted, given the chain as far as it was built."""
     match error.verify_code:
-        case code if code == _EXPIRED:
-            return failures.server_certificate(host, Code.SERVER_EXPIRED, "its certificate has expired")
-        case code if code == _NOT_YET_VALID:
-            why = "its certificate is not valid yet"
-            return failures.server_certificate(host, Code.SERVER_NOT_YET_VALID, why)
+        case code if code in {_EXPIRED, _NOT_YET_VALID}:
+            return _out_of_date(host, chain, trust, expired=code == _EXPIRED)
         case code if code in _WRONG_HOST:
             return failures.server_certificate(host, Code.WRONG_HOST, "its certificate is for another name")
         case code if code in _UNKNOWN_ROOT:
@@ -218,13 +229,37 @@ def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
             return failures.server_certificate(host, Code.UNKNOWN_ROOT, why)
         case code if code in _WEAK:
             why = f"a key or a signature in its chain is too weak ({error.verify_message})"
-            return failures.server_certificate(host, Code.WEAK_CHAIN, why)
+            unserving = "" if code == _WEAK_SERVER else _unserving_anchor(chain, trust, None)
+            return failures.server_certificate(host, Code.WEAK_CHAIN, why, unserving)
         case _:
-            return _unsound(host, error.verify_message)
+            return _unsound(host, error.verify_message, _unserving_anchor(chain, trust, None))
 
 
-def _unsound(host: str, why: str) -> Failure:
-    return failures.server_certificate(host, Code.UNSOUND_CHAIN, f"its chain breaks a rule of X.509 ({why})")
+def _out_of_date(host: str, chain: list[bytes], trust: TrustBundle, *, expired: bool) -> Failure:
+    """Return whose certificate in a chain is out of date: the server's, an authority's, or this gateway's anchor."""
+    now, owner = clock.SystemClock().now(), "its certificate"
+    facts = [entry.facts for der in chain for entry in x509.read_store(der)]
+    whose = [number for number, item in enumerate(facts) if item and not item.not_before <= now <= item.not_after]
+    if whose and whose[0] > 0 and (between := facts[whose[0]]):
+        owner = f"the certificate of {common_name(between.subject)} in its chain"
+    code = Code.SERVER_EXPIRED if expired else Code.SERVER_NOT_YET_VALID
+    unserving = _unserving_anchor(chain, trust, now) if whose == [len(chain) - 1] else ""
+    return failures.server_certificate(
+        host, code, f"{owner} {'has expired' if expired else 'is not valid yet'}", unserving
+    )
+
+
+def _unserving_anchor(chain: list[bytes], trust: TrustBundle, now: datetime | None) -> str:
+    """Return what makes the anchor that a chain ends in one that no server can be verified by, or nothing."""
+    anchor = [item for item in trust.anchors if chain and item.sha256 == hashlib.sha256(chain[-1]).hexdigest()]
+    entries = anchor_lint.entries_of(anchor[:1])
+    found = anchor_lint.lint(entries, anchor_lint.KnownRoots(), now, soon=timedelta(), amazon=False)
+    return next((item.message for item in found if item.code in _UNSERVING), "")
+
+
+def _unsound(host: str, why: str, unserving: str = "") -> Failure:
+    text = f"its chain breaks a rule of X.509 ({why})"
+    return failures.server_certificate(host, Code.UNSOUND_CHAIN, text, unserving)
 
 
 def _ended(endpoint: Endpoint, error: OSError, heard: bytes) -> Failure:

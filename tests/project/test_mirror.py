@@ -137,6 +137,7 @@ ASPECTS = {
     "core/when/test_wrong_clock.py": "core/when/schedule",
     "crypto/test_import_pairs.py": "crypto/import_files",
     "crypto/test_x509_stores.py": "crypto/x509",
+    "iotcore/test_tls_anchors.py": "iotcore/tls",
     "daemon/cloud/test_jobs_again.py": "daemon/cloud/jobs",
     "daemon/cloud/test_retirement_order.py": "daemon/cloud/retirement",
     "daemon/control/test_server_limits.py": "daemon/control/server",

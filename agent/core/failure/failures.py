@@ -89,8 +89,14 @@ def not_asked(host: str, port: int) -> Failure:
     )
 
 
-def server_certificate(host: str, code: Code, why: str) -> Failure:
-    """The server's certificate does not verify; `code` names the reason."""
+_OF_THE_CLOCK = frozenset({Code.SERVER_EXPIRED, Code.SERVER_NOT_YET_VALID})
+
+
+def server_certificate(host: str, code: Code, why: str, unserving: str = "") -> Failure:
+    """The server's certificate does not verify; `code` names the reason.
+
+    `unserving` is a sentence about the anchor that its chain ends in, where that is the reason.
+    """
     remedies = {
         Code.UNKNOWN_ROOT: "Check `iot-cert status` for the anchors in use; "
         "an endpoint that is not the account's ATS endpoint, or a TLS-intercepting proxy causes this.",
@@ -100,11 +106,16 @@ def server_certificate(host: str, code: Code, why: str) -> Failure:
         Code.SERVER_EXPIRED: "Check the gateway's clock; if it is right, the endpoint's owner must act.",
         Code.SERVER_NOT_YET_VALID: "Check the gateway's clock; if it is right, the endpoint's owner must act.",
     }
+    remedy = remedies.get(code, "The agent never connects unverified.")
+    if unserving:
+        why = f"its chain ends in an anchor that cannot be used; {unserving.rstrip('.')}"
+        remedy = f"{remedy.partition('; ')[0]}; if it is right, bring" if code in _OF_THE_CLOCK else "Bring"
+        remedy = f"{remedy} another: `iot-cert trust install`, `iot-cert trust restore` or `iot-cert import`."
     return Failure(
         kind=FailureClass.SERVER_TRUST,
         code=code,
         message=f"The server at {host} is not trusted: {why}.",
-        remedy=remedies.get(code, "The agent never connects unverified."),
+        remedy=remedy,
         promise=RETRIES,
     )
 

@@ -135,12 +135,12 @@ def chain_of(tmp_path: Path, key: str) -> tuple[ssl.SSLContext, TrustBundle]:
 
 
 @pytest.mark.parametrize(
-    ("root_key", "key", "digest"),
-    [("rsa:2048", "rsa:1024", "sha256"), ("rsa:1024", "rsa:2048", "sha256"), ("rsa:2048", "rsa:2048", "sha1")],
+    ("key", "digest"),
+    [("rsa:1024", "sha256"), ("rsa:2048", "sha1")],
 )
-def test_a_chain_that_is_too_weak_is_named_so(tmp_path: Path, root_key: str, key: str, digest: str) -> None:
-    """The anchor is there, and nothing is said of a root that is missing."""
-    _, trust = chain_of(tmp_path, root_key)
+def test_a_chain_that_is_too_weak_is_named_so(tmp_path: Path, key: str, digest: str) -> None:
+    """The anchor is there, and nothing is said of a root that is missing; weak anchors are in `test_tls_anchors`."""
+    _, trust = chain_of(tmp_path, "rsa:2048")
     subprocess.run(
         ["openssl", "req", "-x509", "-CA", "c", "-CAkey", "k", "-newkey", key, "-nodes", f"-{digest}", "-days", "9",
          "-subj", "/CN=server", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "sk", "-out", "sc"],
