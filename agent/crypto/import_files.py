@@ -54,6 +54,12 @@ TOGETHER = 3 * locked.PATIENCE  # seconds of processor time for all that a passw
 _KEY = b"PRIVATE KEY-----"
 _READ_KEY = re.compile(rb"-----BEGIN (RSA |EC |DSA |ENCRYPTED )?PRIVATE KEY-----")  # wherever it stands in a file
 _FOR_PSS, _HEAD = bytes.fromhex("06092a864886f70d01010a"), 60  # id-RSASSA-PSS (RFC 8017), in the head of PKCS #8
+# keyBag and pkcs8ShroudedKeyBag (RFC 7292, section 4.2), which stand in a part that is not encrypted as a whole.
+_KEY_BAG = re.compile(rb"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01[\x01\x02]")
+_ONE_OF_MANY = (
+    "`keytool -importkeystore -srckeystore FILE -srcalias NAME -destkeystore NEW.p12 -deststoretype PKCS12` "
+    "takes one out."
+)
 # What lies beside the others.
 _PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----",
                 b"-----BEGIN NEW CERTIFICATE REQUEST-----", b"-----BEGIN X509 CRL-----")  # fmt: skip
@@ -78,13 +84,16 @@ class Brought:
     beside: tuple[str, ...] = ()
 
 
+_Certificate = tuple["CertificateFacts", bytes]  # what it says, and its PEM
+
+
 @dataclass
 class _Pile:
     """What was found so far, and how many seconds of processor time are left for what a password protects."""
 
     patience: float = TOGETHER
     keys: dict[bytes, bytes] = field(default_factory=dict)
-    certificates: dict[str, tuple[CertificateFacts, bytes]] = field(default_factory=dict)
+    certificates: dict[str, _Certificate] = field(default_factory=dict)
 
     def add_key(self, key: PrivateKeyTypes, plain: bytes = b"") -> None:
         """Take a key; `plain` is its DER: the library forgets of one that it is for RSA-PSS alone."""
@@ -235,6 +244,8 @@ def _sort_opened(pile: _Pile, data: bytes, password: bytes | None) -> bool:
     before = _spent_by_children()
     found = locked.opened(data, password)
     pile.patience -= _spent_by_children() - before
+    if found and len(_KEY_BAG.findall(data)) > 1:  # the library returns the first alone
+        raise MaterialError("there are several private keys in it, of which only one can be meant", hint=_ONE_OF_MANY)
     _sort_pem(pile, found, None)
     return bool(found)
 
@@ -271,17 +282,14 @@ def _brought(pile: _Pile) -> Brought:
         raise MaterialError("the certificate that belongs to the private key is not among it")
     leaf = max(leaves, key=lambda item: item[0].not_before)
     roots = [(facts, pem) for facts, pem in roots if facts.spki_sha256 != owner]
-    chain = list(_chain(leaf[0], pile))
-    issuer = chain[-1][0].issuer if chain else leaf[0].issuer
-    anchors = [pem for facts, pem in roots if facts.subject != issuer]
-    used = {
-        *(facts.sha256 for facts, _ in leaves),
-        *(facts.sha256 for facts, _ in chain),
-        *(facts.sha256 for facts, _ in roots),
-    }
+    above = _above(leaf, pile)
+    chain = list(_chain(leaf, above))
+    issuers = {facts.issuer for facts, _ in (leaf, *above)}
+    anchors = [pem for facts, pem in roots if facts.subject not in issuers]
+    used = {facts.sha256 for facts, _ in (*leaves, *above, *roots)}
     beside = tuple(facts.subject for facts, _ in pile.certificates.values() if facts.sha256 not in used)
     content = keys.credential_set(key_pem, leaf[1] + b"".join(pem for _, pem in chain))
-    left_out = issuer if len(anchors) < len(roots) else ""
+    left_out = next((facts.subject for facts, _ in roots if facts.subject in issuers), "")
     return Brought(credential=content, anchors_pem=b"".join(anchors), issuer=left_out, beside=beside)
 
 
@@ -290,14 +298,24 @@ def _is_root(facts: CertificateFacts) -> bool:
     return facts.subject == facts.issuer and (facts.is_ca or facts.version < VERSION_3)
 
 
-def _chain(leaf: CertificateFacts, pile: _Pile) -> Iterator[tuple[CertificateFacts, bytes]]:
-    """Return the authorities between a certificate and its root, in order."""
-    between = {facts.sha256: (facts, pem) for facts, pem in pile.certificates.values()
-               if facts.is_ca and facts.subject != facts.issuer}  # fmt: skip
-    below = pile.certificates[leaf.sha256]
-    while above := next((item for item in between.values() if _issued(item[1], below[1])), None):
-        below = between.pop(above[0].sha256)
-        yield below
+def _above(leaf: _Certificate, pile: _Pile) -> list[_Certificate]:
+    """Return all authorities but roots that a certificate comes from, on whichever way: some are signed by several."""
+    between = [item for item in pile.certificates.values() if item[0].is_ca and item[0].subject != item[0].issuer]
+    found, below = list[_Certificate](), [leaf]
+    while below:
+        below = [item for item in between if any(_issued(item[1], lower[1]) for lower in below)]
+        between = [item for item in between if item not in below]
+        found += below
+    return found
+
+
+def _chain(leaf: _Certificate, above: list[_Certificate]) -> Iterator[_Certificate]:
+    """Return the authorities between a certificate and its root, in order; of one's certificates that which lasts."""
+    left, below = sorted(above, key=lambda item: item[0].not_after, reverse=True), leaf
+    while (found := next((item for item in left if _issued(item[1], below[1])), None)) is not None:
+        left.remove(found)
+        yield found
+        below = found
 
 
 def _issued(authority: bytes, below: bytes) -> bool:

@@ -6,6 +6,7 @@ import base64
 import os
 import socket
 import subprocess
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,30 @@ def test_the_chain_is_put_in_order(stick: Stick, order: tuple[int, ...]) -> None
     assert found.credential.certificate_pem == pem(leaf) + BETWEEN.pem + CROSS
     assert (found.anchors_pem, found.issuer) == (b"", "CN=Test root of old")
     assert found.beside == ("CN=Another authority",)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_all_that_a_certificate_comes_from_is_no_anchor(stick: Stick, order: tuple[int, ...]) -> None:
+    """An authority that several signed leads to several roots, one of them by a certificate that has ended.
+
+    As of Let's Encrypt in September 2021; whichever way is found first, no root of the devices' is one of servers.
+    """
+    ended = OLD_ROOT._sign_authority(BETWEEN, NOW - 90 * DAY, NOW - DAY, path_length=0).public_bytes(Encoding.PEM)
+    authorities = [ended, BETWEEN.pem, ROOT.pem, OLD_ROOT.pem]
+    leaf = pem(issued(by=BETWEEN))
+    found = stick.put(all_pem=b"".join(authorities[at] for at in order) + leaf + spelt(EC)).bring()
+    assert found.credential is not None
+    assert found.credential.certificate_pem == leaf + BETWEEN.pem
+    assert (found.anchors_pem, found.beside) == (b"", ())
+    assert found.issuer in {"CN=Test root", "CN=Test root of old"}
+
+
+def test_two_keys_in_one_container_are_not_chosen_from(stick: Stick) -> None:
+    """Java keeps several in one; the library returns the first, and the other's certificate became an anchor."""
+    both = (Path(__file__).parents[2] / "data" / "two-keys.p12").read_bytes()  # made by keytool
+    with pytest.raises(MaterialError, match="there are several private keys in it") as caught:
+        stick.put(both=both).bring(password=b"geheim")
+    assert "-srcalias NAME" in caught.value.hint
 
 
 def test_an_authority_that_only_has_the_name_is_no_link_of_the_chain(stick: Stick) -> None:
