@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from agent.core.text_files import pem_of
 from agent.core.values import FALLBACK_NAME, CredentialSet, KeyAlgorithm
-from agent.crypto.x509 import read_certificate, read_chain, spki_sha256, split
+from agent.crypto.x509 import name_text, read_certificate, read_chain, spki_sha256, split
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def subject_text(configured: str) -> str:
     Raises:
         MaterialError: It is no RFC 4514 name.
     """
-    return request_subject(configured, None, "").rfc4514_string()
+    return name_text(request_subject(configured, None, ""))
 
 
 def _load(key_pem: bytes) -> PrivateKey:

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
+from agent.core.text import printable
 from agent.core.text_files import pem_of
 from agent.core.trust.anchor_lint import StoreEntry
 from agent.core.values import CertificateFacts, TrustBundle
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
+MAX_HOST = 253  # characters (RFC 1035, section 2.3.4, without the last dot)
 MAX_BUNDLE = 1_048_576  # bytes; the whole Mozilla store has a quarter of it
 MAX_ANCHORS = 1_000
 
@@ -112,8 +114,8 @@ def _facts(certificate: x509.Certificate) -> CertificateFacts:
     public_key = certificate.public_key()
     extensions = certificate.extensions
     return CertificateFacts(
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
+        subject=name_text(certificate.subject),
+        issuer=name_text(certificate.issuer),
         serial=f"{certificate.serial_number:x}",
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
@@ -127,6 +129,14 @@ def _facts(certificate: x509.Certificate) -> CertificateFacts:
         version=certificate.version.value + 1,
         unfit=_unfit(extensions),
     )
+
+
+def name_text(name: x509.Name) -> str:
+    """Return a name as RFC 4514 text, of which what cannot be printed is escaped as bytes (its section 2.4)."""
+    text = name.rfc4514_string()
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "".join(f"\\{byte:02X}" for byte in char.encode()) for char in text)
 
 
 def spki_sha256(public_key: CertificatePublicKeyTypes) -> str:
@@ -145,7 +155,7 @@ def server_names(der: bytes) -> tuple[str, ...]:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return (
-            *names.get_values_for_type(x509.DNSName),
+            *(printable(name, MAX_HOST) for name in names.get_values_for_type(x509.DNSName)),
             *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
         )
     except x509.ExtensionNotFound:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509 as library
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core import timekeeping
@@ -26,6 +28,7 @@ NOW = datetime(2027, 3, 1, tzinfo=UTC)
 AUTHORITY = Authority("test root", NOW)
 MUTANTS = 100_000
 ONE_IN = 40
+EC = ec.generate_private_key(ec.SECP256R1())
 
 
 def device_certificate(key: bytes | None = None) -> library.Certificate:
@@ -168,3 +171,32 @@ def test_a_certificate_says_what_it_is_for() -> None:
     assert facts.signature == "ecdsa-sha256"
     assert facts.spki_sha256 == keys.public_key_sha256(key)
     assert (facts.is_ca, facts.digital_signature, facts.client_auth) == (False, True, None)
+
+
+@pytest.mark.parametrize(
+    ("common_name", "told"),
+    [
+        ("Gerät 42", "Gerät 42"),
+        ("gw\nok   all is well", "gw\\0Aok   all is well"),
+        ("gw\x1b[31m", "gw\\1B[31m"),
+        ("gw\u202e24", "gw\\E2\\80\\AE24"),
+        ("\\0A", "\\\\0A"),
+        ("gw\0", "gw\\00"),
+    ],
+)
+def test_a_name_is_one_line_that_can_be_printed(common_name: str, told: str) -> None:
+    """Who names a certificate writes no line of a screen; the text is the same name to a parser."""
+    subject = name(common_name)
+    assert x509.name_text(subject) == f"CN={told}"
+    assert library.Name.from_rfc4514_string(f"CN={told}") == subject
+    assert keys.subject_text(f"CN={told}") == f"CN={told}"
+    facts, _ = x509.read_certificate(Authority(common_name, NOW).pem)
+    assert facts.subject == facts.issuer == f"CN={told}"
+
+
+def test_the_names_of_a_server_are_one_line_too() -> None:
+    """They are shown where the endpoint's is not among them."""
+    alternative = library.SubjectAlternativeName([library.DNSName("a.example\nok   server")])
+    made = library.CertificateBuilder(name("x"), name("x"), EC.public_key(), 1, NOW, NOW + timedelta(days=9))
+    der = made.add_extension(alternative, critical=False).sign(EC, hashes.SHA256()).public_bytes(Encoding.DER)
+    assert x509.server_names(der) == ("a.example ok   server",)
