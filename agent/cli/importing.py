@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent.config.values import Config
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.exit_codes import Exit
-    from agent.core.values import CredentialSet
+    from agent.core.values import CertificateFacts, CredentialSet
     from agent.crypto.import_files import Brought
     from agent.operations.execute import Operations
     from agent.operations.wiring import Parts
@@ -148,6 +148,15 @@ def _trust(parts: Parts, brought: Brought, *, replaces: bool) -> TrustBundle:
     return replace(x509.read_bundle(known.pem + new), provenance=BY_HAND) if new else known
 
 
+def _by_default(leaf: CertificateFacts) -> bool:
+    """Whether a certificate says that it is an authority's as all do that `openssl req -x509` makes, a device's too.
+
+    AWS IoT Core takes them, registered without a CA; whether it takes this one its proof shows. The makers of real
+    authorities say what their keys are for.
+    """
+    return leaf.subject == leaf.issuer and leaf.digital_signature is None
+
+
 def _bring_in(
     config: Config, parts: Parts, credential: CredentialSet, trust: TrustBundle, arguments: argparse.Namespace
 ) -> ChangeRecord | None:
@@ -160,7 +169,7 @@ def _bring_in(
         hint = "Set `thing_name` first, or leave it out."
         raise RefusedError(f"`thing_name` is {config.thing_name}, so a set for {thing} is not taken.", hint=hint)
     leaf, now = credential.leaf, parts.clock.now()
-    if leaf.is_ca:
+    if leaf.is_ca and not _by_default(leaf):
         raise RefusedError("The certificate is one of an authority, which no gateway connects with.")
     if leaf.not_after <= now and not arguments.unproven:
         raise RefusedError(f"The certificate expired on {leaf.not_after:%Y-%m-%d}.", hint="Check the clock, too.")

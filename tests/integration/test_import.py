@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -190,6 +191,18 @@ def test_the_certificate_of_an_authority_is_no_set(enrolled: Gateway) -> None:
     path.write_bytes(key + authority.pem)
     assert "one of an authority" in enrolled.run("import", "--from", str(path), expect=4).err
     path.unlink()
+
+
+def test_a_device_certificate_that_signed_itself_is_left_to_its_proof(enrolled: Gateway) -> None:
+    """What `openssl req -x509` makes says that it is an authority's; AWS takes those registered without a CA."""
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=gw-0042", "-days", "9"]
+    brought = enrolled.directory / "own"
+    brought.mkdir()
+    subprocess.run([*made, "-keyout", "key.pem", "-out", "own.pem"], check=True, capture_output=True, cwd=brought)
+    ran = enrolled.run("--json", "import", "--from", str(brought), expect=1)
+    assert "one of an authority" not in ran.err
+    assert ran.outcome["change"]["phase"] == "rejected"  # by the sandbox, which knows its own device CA alone
+    assert enrolled.generations() == (1, None)
 
 
 # -- anchors -----------------------------------------------------------------------------------------------------------
