@@ -60,8 +60,9 @@ class Activating:
                 raise RuntimeError(f"the engine does not know the action {type(action).__name__}")
 
     def _activate(self, record: ChangeRecord, facts: decide.Facts) -> events.ChangeEvent:
+        without = None
         if facts.current != record.generation:
-            leave.have(Leave.ACTIVATION, record, self._world, self._settings, self._sets)
+            without = leave.have(Leave.ACTIVATION, record, self._world, self._settings, self._sets, self._tell)
         # Once it is in use, what is said is said about it, also when a power cut kept that from the record.
         if facts.current != record.generation and probation.word_within(record, self._settings.limits) is not None:
             try:
@@ -69,7 +70,7 @@ class Activating:
             except StoreError as error:  # then nothing that is said there is believed either
                 self._tell("trouble", error.in_full)
         self._write(record, self._world.store.activate, record.generation)
-        return events.Activated(at=facts.clock.now)
+        return events.Activated(at=facts.clock.now, problem=without)
 
     def _prove(self, action: decide.Action, record: ChangeRecord) -> events.ChangeEvent:
         anchor = self._prover.prove(self._sets.candidate(record.generation), record)

@@ -95,9 +95,9 @@ class Issuing:
         """
         self._staged_key(record)
         self._provisioning(record).parameters()
-        leave.have(Leave.REQUEST, record, self._world, self._settings, self._sets)
+        without = leave.have(Leave.REQUEST, record, self._world, self._settings, self._sets, self._tell)
         self._source.connected(record)
-        return events.RequestBegun(at=self._world.clock.now())
+        return events.RequestBegun(at=self._world.clock.now(), problem=without)
 
     def _staged_key(self, record: ChangeRecord) -> bytes:
         try:

@@ -67,7 +67,8 @@ def check_config(config: Config, output: Output) -> Exit:
     if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
-    warnings += [*_quoted(config, parameters), *_of_bundles(config), *hooks.unfit(config.dependants), *_told_of(config)]
+    unfit = hooks.unfit(config.dependants.hooks, config.dependants.gates)
+    warnings += [*_quoted(config, parameters), *_of_bundles(config), *unfit, *_told_of(config)]
     told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over), "exit": Exit.DONE}
     output.tell(
         told,
@@ -98,7 +99,7 @@ def hand_over(config: Config, output: Output) -> Exit:
 # What the status tells of that rests on the configuration and what it names.
 _CONFIGURED = frozenset({"configuration", "disk", "files", "anchors", "watched"})
 _SHOWN = 60  # characters of a name
-_TOLD_ELSEWHERE = frozenset({"client-id-shared", "endpoint-moved"})
+_TOLD_ELSEWHERE = frozenset({"client-id-shared", "endpoint-moved", "gate-unasked"})
 
 
 def _told_of(config: Config) -> list[str]:

@@ -28,6 +28,9 @@ THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 VENDED = "vended:"  # and a thing's name: in an ownership token's place, for a certificate that is registered already
 
+# Where programs are looked for by name that are run for the agent: hooks, gates, commands.
+SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 # The common name in the request of a gateway that does not know its thing's name yet.
 FALLBACK_NAME = "iot-cert-agent"
 

@@ -18,7 +18,7 @@ from agent.core.report.findings import turns
 from agent.core.report.known import Known
 from agent.core.report.status import status_of
 from agent.daemon.record_reader import RecordReader
-from agent.dependants import report_file
+from agent.dependants import hooks, report_file
 from agent.store import fingerprints, reserve
 from agent.system.clock import SystemClock
 
@@ -237,5 +237,6 @@ class GatewayFacts:
             unserved: Why the dependants could not be served, or empty.
         """
         served = report_file.served(self.config.dependants, self.config.deploy_dir, unserved)
-        known = replace(self._known(), served=served, answers=answers, live=live)
+        unasked = tuple(hooks.unfit(self.config.dependants.gates))
+        known = replace(self._known(), served=served, unasked=unasked, answers=answers, live=live)
         return status_of(self._with_behind(known), self._limits())

@@ -6,6 +6,7 @@ Who may write to a hook decides what root runs, so that is looked at each time.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 from typing import TYPE_CHECKING
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from agent.core.dependants import Dependants
+    from agent.core.dependants import GateCommands, Hooks
+
+_RUN = 0o111
 
 # What package managers and editors leave beside a file; run-parts passes over the same.
 _LEFTOVER = re.compile(r"\..*|.*~|.*\.(dpkg-[a-z]+|ucf-[a-z]+|rpm(new|save|orig)|bak|orig|old|swp|disabled)")
@@ -53,25 +56,39 @@ def run(hook: Path, user: str, timeout: float, environment: Mapping[str, str]) -
     """
     from agent.system import programs  # noqa: PLC0415 - who only looks whether there are hooks runs nothing
 
-    problem = unsafe(hook)
+    problem = unsafe(hook) or _unknown(hook, user)
     if problem:
         return problem, ""
-    try:
-        account = programs.account(user)
-    except KeyError:
-        return f"{hook} is not run: there is no user {user}.", ""
+    account = programs.account(user)
     told = {**environment, "HOME": account.home, "USER": account.name}
     mine = account.uid == os.geteuid()
     failed = programs.run([str(hook)], timeout, environment=told, account=None if mine else account)
     return (f"{hook} is not run: {failed}.", "") if failed.startswith(programs.NOT_STARTED) else ("", failed)
 
 
-def unfit(dependants: Dependants) -> Iterator[str]:
+def unfit(*all_of_them: Hooks | GateCommands | None) -> Iterator[str]:
     """Yield which hooks and gates would not be run, as far as this user may look, a sentence each."""
-    for named in (dependants.hooks, dependants.gates):
+    for named in all_of_them:
         if named is not None and (os.access(named.directory, os.R_OK | os.X_OK) or not named.directory.is_dir()):
             found, problem = find(named.directory)
-            yield from filter(None, (problem, *map(unsafe, found)))
+            looked = (_unknown(hook, named.user) or unsafe(hook) for hook in found if _may_be_looked_at(hook))
+            yield from filter(None, (problem, *looked))
+
+
+def _may_be_looked_at(hook: Path) -> bool:
+    """Whether this user can tell if it would be run: what the user may not run, another may."""
+    try:
+        return os.geteuid() == 0 or os.access(hook, os.X_OK) or not hook.stat().st_mode & _RUN
+    except OSError:
+        return True
+
+
+def _unknown(hook: Path, user: str) -> str:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return f"{hook} is not run: there is no user {user}."
+    return ""
 
 
 def unsafe(hook: Path) -> str:

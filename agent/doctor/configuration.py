@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config.values import Config
+    from agent.core.dependants import Dependants
 
 
 _REMEDY = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
@@ -68,12 +69,20 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     concerns = config.concerns(thing)
     if concerns:
         return warning("configuration", "client-id-shared", " ".join(concerns), client_ids.REMEDY)
-    unfit = list(hooks.unfit(config.dependants))
-    if unfit:
-        return warning(
-            "configuration", "program", " ".join(unfit), "`iot-cert deploy` tries them once it is put right."
-        )
+    unfit = _unfit(config.dependants)
+    if unfit is not None:
+        return unfit
     if differs:
         remedy = "`iot-cert rotate`, or `rotation: {on_change: rotate}`, makes it true."
         return warning("configuration", "differs", " ".join(differs), remedy)
+    return None
+
+
+def _unfit(dependants: Dependants) -> Line | None:
+    unasked = " ".join(hooks.unfit(dependants.gates))
+    if unasked:
+        return warning("configuration", "gate-unasked", unasked, "Until that is put right, changes go on without it.")
+    unfit = " ".join(hooks.unfit(dependants.hooks))
+    if unfit:
+        return warning("configuration", "program", unfit, "`iot-cert deploy` tries them once it is put right.")
     return None

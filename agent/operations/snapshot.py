@@ -215,7 +215,7 @@ def status(config: Config, snapshot: Snapshot, unattended: Unattended | None = N
 
 def known(config: Config, snapshot: Snapshot, unattended: Unattended | None = None) -> Known:
     """Return what is known of the gateway without its daemon; see `status`."""
-    from agent.dependants import report_file  # noqa: PLC0415 - see agent.operations.wiring
+    from agent.dependants import hooks, report_file  # noqa: PLC0415 - see agent.operations.wiring
 
     bare = Known(
         version=__version__,
@@ -225,6 +225,7 @@ def known(config: Config, snapshot: Snapshot, unattended: Unattended | None = No
         change=snapshot.change,
         history=snapshot.history,
         served=report_file.served(config.dependants, config.deploy_dir),
+        unasked=tuple(hooks.unfit(config.dependants.gates)),
         unattended=unattended,
     )
     return report_file.add_behind(bare, config.dependants, config.deploy_dir)

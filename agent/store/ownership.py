@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text import printable
+from agent.core.values import SEARCHED
 from agent.store.disk import explained
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _FIRST_LINE = 256  # bytes of it that the kernel reads
 _INTERPRETER = re.compile(rb"#![ \t]*([^ \t\n\0]*)")  # execve(2): what follows it the interpreter may take or not
+_BY_NAME = re.compile(rb"#![ \t]*((?:/usr)?/bin/env[ \t]+)(-S[ \t]*)?([^-= \t\n\0][^=\n\0]*)")
 _MAX_LINKS = 40  # path_resolution(7)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PR_SET_DUMPABLE = 4
@@ -89,19 +91,40 @@ def not_to_be_run(program: Path, user: int) -> str:
 def cannot_start(program: Path) -> str:
     """Return why the kernel would not start a file as a program, and what helps, or an empty text."""
     if not os.access(program, os.X_OK):
-        return f"{program} is not executable: `sudo chmod +x {program}`."
+        return _not_executable(program)
     try:
         with program.open("rb") as file:
             first = file.readline(_FIRST_LINE)
     except OSError:
         return ""  # what this user may not read it may run
-    found = _INTERPRETER.match(first)
-    if found is None or os.access(found[1], os.X_OK):
+    interpreter = _missing_interpreter(first)
+    if not interpreter:
         return ""
-    interpreter = os.fsdecode(found[1])
     if interpreter.endswith("\r"):
         return f"{program} has line ends of another system: `sudo sed -i 's/\\r$//' {program}`."
     return f"{program} begins with `#!{printable(interpreter, _FIRST_LINE)}`, which is not there to run it."
+
+
+def _not_executable(program: Path) -> str:
+    if os.statvfs(program).f_flag & os.ST_NOEXEC:
+        return f"{program} is on a file system from which nothing is run (mounted `noexec`): move it to another."
+    return f"{program} is not executable: `sudo chmod +x {program}`."
+
+
+def _missing_interpreter(first: bytes) -> str:
+    """Return what the first line of a script has run that is not there, or an empty text."""
+    found = _INTERPRETER.match(first)
+    if found is None:
+        return ""
+    if not os.access(found[1], os.X_OK):
+        return os.fsdecode(found[1])
+    by_name = _BY_NAME.match(first)
+    if by_name is None:
+        return ""
+    env, splits, rest = by_name.groups()  # without -S all that follows is one name, blanks included
+    name = os.fsdecode(rest.split(maxsplit=1)[0] if splits else rest.rstrip(b" \t"))
+    there = any(os.access(Path(place, name), os.X_OK) for place in SEARCHED.split(":"))
+    return "" if there else os.fsdecode(env) + name
 
 
 def _way(path: Path) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
+from agent.core.values import SEARCHED
 from agent.system.cgroups import group_of_its_own
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from agent.system.cgroups import Group
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+ENVIRONMENT = {"PATH": SEARCHED, "LANG": "C.UTF-8"}
 GRACE = 2.0  # seconds between being told to stop and being killed
 
 NOT_STARTED = "it could not be started"  # how it is told that a program was not run, and will not be by itself

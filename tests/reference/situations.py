@@ -35,7 +35,7 @@ _SHOWN = (
     (r"DIR/state", "/var/lib/iot-cert-agent"),
     (r"DIR/claim(\.key|/key\.pem)", "/etc/iot-cert-agent/claim/key.pem"),
     (r"DIR/roots\.pem", "/usr/share/iot-cert-agent/amazon-roots.pem"),
-    (r"DIR/(config\.yaml|claim)", r"/etc/iot-cert-agent/\1"),
+    (r"DIR/(config\.yaml|claim|gates\.d)", r"/etc/iot-cert-agent/\1"),
     (r"DIR/app", "/etc/app/app"),
     (r"DISK", "/var"),
     (r"TIME", "2026-11-29 09:00 UTC"),

@@ -13,11 +13,13 @@ from agent.core.dependants import Leave, Report, Step
 from agent.core.exit_codes import Exit, of_outcome
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
+from agent.core.report import jobs
+from agent.core.report.screen import history_line
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError
-from agent.sandbox.faults import Operation
+from agent.sandbox.faults import Effect, Operation
 from support.outside import START
-from support.rig import Rig
+from support.rig import Rig, is_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,13 +126,62 @@ def test_no_gate_holds_a_change_for_longer_than_its_patience(rig: Rig, gates: Ga
     assert DAY <= rig.clock.now() - start < DAY + HOUR
 
 
-def test_gates_that_cannot_be_asked_hold_for_as_long(rig: Rig, gates: Gates) -> None:
-    """They have not said that the change may go on."""
+def test_gates_that_cannot_be_asked_are_waited_for_as_other_programs_are(rig: Rig, gates: Gates) -> None:
+    """They may come up; that is told as the trouble that it is, not as a person's hold."""
     gates.fail()
-    outcome = rig.rotate(patience=HOUR)
+    outcome = rig.rotate(patience=timedelta(seconds=1))
     assert outcome.wait is not None
     assert "The gates cannot be asked: The helper does not answer" in outcome.wait.why
-    assert rig.follow(patience=3 * DAY).record.phase is Phase.COMMITTED
+    assert of_outcome(outcome.record, outcome.wait, has_set=True) is Exit.DEGRADED
+    start = rig.clock.now()
+    record = rig.follow().record
+    assert record.phase is Phase.COMMITTED
+    assert timedelta(minutes=2) <= dict(record.passed)[Phase.REQUESTED] - start < timedelta(minutes=3)
+
+
+def broken(leave: Leave) -> Step:
+    """Be a gate that cannot be run."""
+    _ = leave
+    return Step(name="gate 10-site", problem="/gates.d/10-site is not executable.", untried=True)
+
+
+@pytest.mark.parametrize("kind", ["certificate", "anchors"])
+def test_a_gate_that_cannot_be_run_holds_nothing_and_the_change_says_so(rig: Rig, gates: Gates, kind: str) -> None:
+    """To its end: exit code, history, the job's details. It was told since it was broken; no person said no."""
+    gates.says = broken
+    start = rig.clock.now()
+    anchors = rig.bundle(rig.root, rig.second_root)
+    record = (rig.rotate() if kind == "certificate" else rig.install(anchors)).record
+    assert (record.phase, record.degraded is not None) == (Phase.COMMITTED, True)
+    assert rig.clock.now() - start < timedelta(minutes=15)
+    assert record.degraded is not None
+    assert record.degraded.code == Code.UNASKED
+    assert record.degraded.message == "The gate 10-site is not asked: /gates.d/10-site is not executable."
+    assert is_told(record.degraded)
+    assert of_outcome(record, None, has_set=True) is Exit.DEGRADED
+    assert "(without this: The gate 10-site is not asked: " in history_line(record)
+    assert jobs.answer_of(record).details["failureCode"] == "gate-unasked"
+    told = [entry.text for entry in rig.log.entries if "goes on without this" in entry.text]
+    assert told == [f"The change goes on without this: {record.degraded.message}"]
+
+
+def test_a_gate_that_is_put_right_is_asked_before_the_next_step(rig: Rig, gates: Gates) -> None:
+    """And may hold it; that the certificate was asked for without it stays told."""
+    gates.says = lambda leave: broken(leave) if leave is Leave.REQUEST else Step(name="gate 10-site", problem="no")
+    outcome = rig.rotate(patience=HOUR)
+    assert (outcome.record.phase, rig.store.current()) == (Phase.PROVEN, 1)
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.code == Code.HELD
+    assert outcome.record.degraded is not None
+
+
+def test_why_a_change_failed_is_not_hidden_by_a_gate_that_was_not_asked(rig: Rig, gates: Gates) -> None:
+    """The history's line has the cause."""
+    gates.says = broken
+    rig.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
+    record = rig.rotate().record
+    assert record.failure is not None
+    assert record.failure.message in history_line(record)
 
 
 @pytest.mark.parametrize("veto", [False, True])

@@ -149,6 +149,14 @@ def _unit(here: ConnectedPlace) -> None:
     (here.path / "deploy" / REPORT).write_bytes(encode_report(report))
 
 
+def _gate(here: ConnectedPlace) -> None:
+    gate = here.path / "gates.d" / "10-site"
+    gate.parent.mkdir()
+    gate.write_text("#!/bin/sh\nexit 0\n")
+    gate.chmod(0o644)
+    here.more += f"gates: {{directory: {gate.parent}}}\n"
+
+
 def _key(here: ConnectedPlace) -> Any:
     return here.path / "app.key"
 
@@ -274,6 +282,7 @@ SITUATIONS: dict[str, Situation] = {
     "a copy is another user's": Situation(before=_copied(lambda here: os.chown(_key(here), 12345, 12345))),
     "dependants were not served this set": Situation(before=_copied(generation=9)),
     "a program does not use the set": Situation(before=_unit),
+    "a gate cannot be run": Situation(before=_gate),
     # What the operator asks for.
     "the endpoint is not filled in": Situation(before=lambda here: setattr(here, "endpoint", "change-me.invalid")),
     "the client id may be shared": Situation(before=_configured('client_id: "{thing}"\n')),
@@ -308,6 +317,7 @@ SITUATIONS: dict[str, Situation] = {
 # What takes root to be made.
 OF_OTHERS = frozenset({
     "the key is another user's", "a copy is another user's", "root alone may read a file that is configured",
+    "a gate cannot be run",
 })  # fmt: skip
 
 # Where a teller says nothing, and why that is right.

@@ -98,8 +98,9 @@ def _apply(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
             | events.RequestFailed(failure=failure, retry_at=retry_at)
         ):
             return _failed(record, failure, retry_at, event.at)
-        case events.RequestBegun():
-            return replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
+        case events.RequestBegun(problem=problem):
+            begun = replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
+            return replace(begun, degraded=problem or record.degraded)
         case events.CertificateIssued(issued=issued, anchor=anchor):
             return replace(record, issued=issued, unanswered=0, anchor=anchor)
         case events.Rejected(failure=failure):
@@ -123,7 +124,10 @@ def _apply_progress(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRe
         case events.Deployed(probation=probation, confirm=confirm, problem=problem):
             trial = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
             word = None if confirm is None else event.at + confirm
-            return replace(record, probation_until=event.at + trial, confirm_until=word, degraded=problem)
+            told = problem or record.degraded
+            return replace(record, probation_until=event.at + trial, confirm_until=word, degraded=told)
+        case events.Activated(problem=problem):
+            return replace(record, degraded=problem or record.degraded)
         case events.ProbationPassed(problem=Failure() as problem):
             return _apply_progress(replace(record, degraded=problem), replace(event, problem=None))
         case events.Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation

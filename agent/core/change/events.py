@@ -81,8 +81,15 @@ class KeyLost(ChangeEvent):
     retry_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
 class RequestBegun(ChangeEvent):
-    """A certificate is about to be asked for; this is durable before the request leaves."""
+    """A certificate is about to be asked for; this is durable before the request leaves.
+
+    Attributes:
+        problem: Why gates were not asked for it, or None.
+    """
+
+    problem: Failure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +147,15 @@ class Proven(ChangeEvent):
     anchor: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Activated(ChangeEvent):
-    """`current` points at the generation, durably."""
+    """`current` points at the generation, durably.
+
+    Attributes:
+        problem: Why gates were not asked for it, or None.
+    """
+
+    problem: Failure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

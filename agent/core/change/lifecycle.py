@@ -138,7 +138,7 @@ class ChangeRecord:
         good_time: The last proof under a synchronised clock: a floor for every later clock that is not synchronised.
         anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
         unproven: Whether a person had its generation activated before it was proven.
-        degraded: What a dependant failed with that the change went on without.
+        degraded: What a dependant failed with that the change went on without, or why a gate was not asked.
         brings: The id of the certificate that an import brings; empty for the other kinds.
         asked_by: The user on whose order it was planned; None where the agent, the fleet or a hand on the files was it.
         damage: What names the damaged record that this is the end of; empty otherwise.

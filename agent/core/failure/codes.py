@@ -70,6 +70,7 @@ class Code(StrEnum):
     CRASH_LOOP = "crash-loop"
     DEPENDANT = "dependant"
     UNTRIED = "dependant-untried"
+    UNASKED = "gate-unasked"
     NOT_CONFIRMED = "not-confirmed"
     # A person's word.
     GIVEN_UP = "given-up"
@@ -139,6 +140,7 @@ TRAITS: dict[str, Traits] = {
     Code.WRONG_THING: Traits(final=True),
     Code.KEY_LOST: Traits(nothing_issued=True),
     Code.UNTRIED: Traits(final=True),
+    Code.UNASKED: Traits(final=True),
     Code.UNKNOWN_ROOT: Traits(other_anchors=True),
     Code.WEAK_CHAIN: Traits(other_anchors=True),
     Code.UNSOUND_CHAIN: Traits(other_anchors=True),

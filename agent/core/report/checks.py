@@ -111,6 +111,7 @@ _SAY_IT_THEMSELVES = (
 # What to do about a finding, by its check and code.
 _REMEDIES = {
     **dict.fromkeys(_SAY_IT_THEMSELVES, ""),
+    "configuration gate-unasked": "Until that is put right, changes go on without it.",
     "configuration configuration-refused": "`iot-cert config check`, then `sudo systemctl reload iot-cert-agent`.",
     "set certificate-expiring": "`iot-cert rotate` replaces it at once.",
     "set change-failed": "`iot-cert explain` says when the next one begins; `iot-cert rotate` begins it at once.",

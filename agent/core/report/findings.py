@@ -116,6 +116,10 @@ def _findings(status: Status) -> Iterator[Finding]:
     yield from _retirements(status)
     yield from _reserve(status)
     yield from _dependants(status)
+    yield from (
+        _degraded("configuration", "gate-unasked", f"A gate cannot be asked: {text}", Event.TROUBLE_DEPENDANT)
+        for text in status.unasked
+    )
     yield from _live(status)
     yield from _risks(status)
 

@@ -163,6 +163,7 @@ class Known:
         change: The change in flight.
         history: The finished changes, oldest first.
         served: How the dependants stand; None where none are configured.
+        unasked: Why gates would not be asked, a sentence each.
         unattended: Why no daemon tells of itself, where one is missed, or None.
         behind: The dependants that are not known to use the set in use.
         answers: What the cloud said to requests for retirement.
@@ -176,6 +177,7 @@ class Known:
     change: ChangeRecord | None = None
     history: tuple[ChangeRecord, ...] = ()
     served: Served | None = None
+    unasked: tuple[str, ...] = ()
     unattended: Unattended | None = None
     behind: tuple[str, ...] = ()
     answers: Answers = field(default_factory=Answers)

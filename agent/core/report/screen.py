@@ -146,7 +146,7 @@ def _retiring_lines(waiting: Iterable[Retiring]) -> Iterator[str]:
 def history_line(record: ChangeRecord) -> str:
     """Return a finished change as one line."""
     failure = f": {record.failure.message}" if record.failure else ""
-    if record.degraded:
+    if record.degraded and not failure:
         failure = f" (without this: {record.degraded.message})"
     if record.unproven:
         failure = f" (activated unproven){failure}"

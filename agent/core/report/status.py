@@ -101,6 +101,7 @@ class Status:
         distrusted: Why an anchor in use should not be there, a sentence each.
         lacking: Which anchors are missing that the endpoint may chain to, a sentence, or empty.
         served: How the dependants stand; None where none are configured.
+        unasked: Why gates would not be asked, a sentence each.
         plan: What is planned.
         pause: The pause in force.
         retiring: The certificates that are still to be retired.
@@ -133,6 +134,7 @@ class Status:
     distrusted: tuple[str, ...] = ()
     lacking: str = ""
     served: Served | None = None
+    unasked: tuple[str, ...] = ()
     pause: Pause | None = None
     retiring: tuple[Retiring, ...] = ()
     not_asked_for: int = 0
@@ -180,6 +182,7 @@ def status_of(known: Known, limits: Limits | None = None) -> Status:
         last=known.history[-1] if known.history else None,
         unresolved=unresolved(known.history),
         served=known.served,
+        unasked=known.unasked,
         pause=_pause(known),
         retiring=tuple(_retiring(item, known.answers) for item in known.retirements()),
         not_asked_for=0 if known.asked.retires else len(known.left_behind()),

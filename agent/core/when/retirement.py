@@ -221,7 +221,7 @@ def last_taken_up(history: Iterable[ChangeRecord]) -> int | None:
     """Return the generation that some dependant took up last, when it has taken up none since; None otherwise."""
     base = None
     for record in reversed([record for record in history if record.phase.succeeded]):
-        if record.degraded is None:
+        if record.degraded is None or record.degraded.code == Code.UNASKED:
             break
         base = record.base
     return base

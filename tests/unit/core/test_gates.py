@@ -80,3 +80,51 @@ def test_a_hold_and_a_veto_are_the_operators_word(*, veto: bool, code: Code) -> 
     assert (found.kind, found.code, found.decisive) == (FailureClass.OPERATOR, code, veto)
     assert "gate b" in found.message
     assert ("24 h" in found.promise) == (not veto)
+
+
+def test_a_gate_that_cannot_be_run_has_said_nothing() -> None:
+    """It is trouble and no operator's hold; each is named with its remedy, and there is nothing to wait for."""
+    broken = [Step(name=f"gate {name}", problem=f"/{name} is not executable.", untried=True) for name in "ab"]
+    found = gates.answer(said(*broken, Step(name="gate c")), LIMITS)
+    assert found is not None
+    assert (found.kind, found.code, found.decisive) == (FailureClass.DEPENDANT, Code.UNASKED, False)
+    assert found.message == (
+        "The gate a is not asked: /a is not executable. The gate b is not asked: /b is not executable."
+    )
+    assert (found.remedy != "", found.promise) == (True, "")
+
+
+@pytest.mark.parametrize(("veto", "code"), [(False, Code.HELD), (True, Code.VETOED)])
+def test_beside_one_that_cannot_be_run_the_others_have_their_say(*, veto: bool, code: Code) -> None:
+    """A broken gate opens no other."""
+    steps = (Step(name="gate a", problem="gone", untried=True), Step(name="gate b", problem="no", goes_back=veto))
+    found = gates.answer(said(*steps), LIMITS)
+    assert found is not None
+    assert (found.code, "gate b" in found.message) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("lasting", "since", "held"),
+    [
+        (True, None, False),
+        (False, None, True),
+        (False, timedelta(seconds=119), True),
+        (False, timedelta(seconds=120), False),
+        (False, -HOUR, True),  # the clock was set back since
+    ],
+)
+def test_what_may_come_up_is_waited_for_as_other_programs_are(
+    since: timedelta | None, *, lasting: bool, held: bool
+) -> None:
+    """For two minutes, and what only a person can mend is not."""
+    failure = gates.unasked("The helper does not answer.", LIMITS, lasting=lasting)
+    record = make.record(refused_since=None if since is None else NOW - since)
+    assert gates.holds(failure, record, NOW, LIMITS) == held
+    assert ("after 2 min" in failure.promise) == (not lasting)
+
+
+def test_an_operators_hold_is_one_for_as_long_as_gates_are_asked() -> None:
+    """See `is_asked`."""
+    held = gates.answer(said(Step(name="gate a", problem="it ended with exit code 75")), LIMITS)
+    assert held is not None
+    assert gates.holds(held, make.record(refused_since=NOW - DAY), NOW, LIMITS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from support.crashkit.material import NOW
 from support.systemd import lay, open_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.root
@@ -96,22 +98,85 @@ def test_one_that_another_user_may_change_is_not_run(house: GatedHouse) -> None:
     (house.gates.directory / "10-first").chmod(0o777)
     (step,) = house.ask().steps
     assert "is not run" in step.problem
+    assert step.untried
     assert not (house.place / "log").exists()
 
 
-def test_a_user_that_is_not_there_holds(house: GatedHouse) -> None:
-    """As any gate that could not be asked does."""
+def test_a_user_that_is_not_there_asks_none(house: GatedHouse) -> None:
+    """As any gate that could not be asked."""
     house.gate("10-first", "exit 0")
     (step,) = house.ask(gates=GateCommands(directory=house.gates.directory, user="no-such-body")).steps
     assert step.problem == f"{house.gates.directory}/10-first is not run: there is no user no-such-body."
+    assert step.untried
 
 
-def test_more_than_are_run_hold(house: GatedHouse) -> None:
-    """None is asked, which is told."""
+def test_more_than_are_run_are_not_asked(house: GatedHouse) -> None:
+    """None is, which is told."""
     for number in range(20):
         house.gate(f"{number}", "exit 0")
     (step,) = house.ask().steps
     assert "has 20 hooks" in step.problem
+    assert step.untried
+
+
+def _replaced_by(path: Path, kind: str) -> None:
+    path.unlink()
+    path.mkdir() if kind == "directory" else path.symlink_to("/bin/true")
+
+
+BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "not executable": (lambda path: path.chmod(0o644), "is not executable: `sudo chmod +x "),
+    "a directory": (lambda path: _replaced_by(path, "directory"), "is no regular file, so it is not run."),
+    "a link": (lambda path: _replaced_by(path, "link"), "is no regular file, so it is not run."),
+    "an interpreter that is not there": (
+        lambda path: path.write_text("#!/bin/none\n"),
+        "which is not there to run it.",
+    ),
+    "one by name": (lambda path: path.write_text("#!/usr/bin/env none\n"), "begins with `#!/usr/bin/env none`, which"),
+    "line ends of another system": (lambda path: path.write_bytes(b"#!/bin/sh\r\nexit 0\r\n"), "sudo sed -i"),
+    "by name": (lambda path: path.write_bytes(b"#!/usr/bin/env sh\r\nexit 0\r\n"), "sudo sed -i"),
+    "another machine's program": (
+        lambda path: path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57)),
+        "Exec format error",
+    ),
+    "another user's": (lambda path: os.chown(path, 12345, 12345), "and not to root, so 10-first is not run."),
+}
+
+
+@pytest.mark.parametrize("how", sorted(BREAKS))
+def test_one_that_cannot_be_run_is_told_as_that_and_those_behind_it_are_asked(house: GatedHouse, how: str) -> None:
+    """Whatever keeps it from being run, with what it is; a veto behind it counts."""
+    house.gate("10-first", "exit 0")
+    house.gate("20-second", "exit 77")
+    spoil, words = BREAKS[how]
+    spoil(house.gates.directory / "10-first")
+    first, second = house.ask().steps
+    assert (first.name, first.untried, first.goes_back) == ("gate 10-first", True, False)
+    assert words in first.problem
+    assert (second.untried, second.goes_back) == (False, True)
+
+
+def test_a_file_system_from_which_nothing_is_run_is_named(house: GatedHouse) -> None:
+    """To make it executable would not help."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "none", house.gates.directory], check=True)
+    try:
+        house.gate("10-first", "exit 0")
+        (step,) = house.ask().steps
+    finally:
+        subprocess.run(["umount", house.gates.directory], check=True)
+    assert step.untried
+    assert step.problem == (
+        f"{house.gates.directory}/10-first is on a file system from which nothing is run (mounted `noexec`): move it "
+        "to another."
+    )
+
+
+def test_a_directory_that_may_be_mounted_yet_is_waited_for(house: GatedHouse) -> None:
+    """As the hooks' is."""
+    house.gates.directory.rmdir()
+    house.gates.directory.symlink_to(house.place / "gone")
+    (step,) = house.ask().steps
+    assert ("is a symbolic link to what is not there" in step.problem, step.untried) == (True, False)
 
 
 def test_without_gates_nothing_holds(house: GatedHouse) -> None:
@@ -143,12 +208,10 @@ def test_without_a_set_in_use_that_is_told(house: GatedHouse) -> None:
         house.ask()
 
 
-def test_gates_that_cannot_be_read_hold_a_change(house: GatedHouse) -> None:
+def test_gates_that_cannot_be_read_are_not_asked(house: GatedHouse) -> None:
     """The directory is named as what it is."""
     house.gates.directory.rmdir()
     house.gates.directory.touch()
     (step,) = house.ask().steps
-    assert (step.name, step.problem) == (
-        "gates' directory",
-        f"{house.gates.directory} cannot be read: Not a directory.",
-    )
+    told = f"{house.gates.directory} cannot be read: Not a directory."
+    assert (step.name, step.problem, step.untried) == ("gates' directory", told, True)

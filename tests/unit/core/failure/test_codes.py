@@ -56,7 +56,7 @@ def test_nothing_follows_from_a_code_of_another_version() -> None:
             },
         ),
         ("of_the_account", {"denied", "account-not-ready"}),
-        ("final", {"request-refused", "wrong-thing", "token-refused", "dependant-untried"}),
+        ("final", {"request-refused", "wrong-thing", "token-refused", "dependant-untried", "gate-unasked"}),
     ],
 )  # fmt: skip
 def test_what_follows_from_which(trait: str, codes: set[str]) -> None:
