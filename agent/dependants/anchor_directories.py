@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent.core.dependants import Format
 from agent.core.jsonio import PlainError, decode
 from agent.dependants import copies
-from agent.errors import StoreError
+from agent.errors import RefusedError, StoreError
 from agent.store import disk, durable
 from agent.system import programs
 
@@ -48,12 +48,14 @@ class Unfolded:
         copies: Each of them, those of a directory in the place of the directory.
         contents: What each holds.
         problems: Why one cannot be made, by its place.
+        barred: Those directories that only a person can have made.
         names: The names of the files of each directory, by its path.
     """
 
     copies: tuple[Copy, ...]
     contents: tuple[bytes, ...]
     problems: Mapping[int, str]
+    barred: frozenset[Path]
     names: Mapping[Path, frozenset[str]]
 
 
@@ -61,6 +63,7 @@ def unfold(wanted: Sequence[Copy], contents: Sequence[bytes], problems: Mapping[
     """Return the files of which copies consist, and make the directories that are missing."""
     files: list[tuple[Copy, bytes]] = []
     unmade: dict[int, str] = {}
+    barred = set[Path]()
     names: dict[Path, frozenset[str]] = {}
     for place, (copy, content) in enumerate(zip(wanted, contents, strict=True)):
         problem = problems.get(place, "")
@@ -70,6 +73,7 @@ def unfold(wanted: Sequence[Copy], contents: Sequence[bytes], problems: Mapping[
                 _make(copy)
             except (PlainError, StoreError, KeyError) as error:
                 problem = copies.reason(copy, error)
+                barred |= {copy.to} if copies.only_a_person_ends(error) else set()
             else:
                 names[copy.to] = frozenset(found)
                 files += [(replace(copy, to=copy.to / name, format=Format.PEM), pem) for name, pem in found.items()]
@@ -81,6 +85,7 @@ def unfold(wanted: Sequence[Copy], contents: Sequence[bytes], problems: Mapping[
         copies=tuple(copy for copy, _ in files),
         contents=tuple(content for _, content in files),
         problems=unmade,
+        barred=frozenset(barred),
         names=names,
     )
 
@@ -121,20 +126,24 @@ def _make(copy: Copy) -> None:
         durable.write_new(fd, MARK, b"", durable.Modes(public_mode=0o644, directory_mode=0o755))
 
 
-def tidy(wanted: Sequence[Copy], unfolded: Unfolded, problems: Mapping[Path, str]) -> tuple[dict[Path, str], bool]:
+def tidy(
+    wanted: Sequence[Copy], unfolded: Unfolded, written: copies.Written
+) -> tuple[dict[Path, str], frozenset[Path], bool]:
     """Take away the anchors that a directory is not to hold any more, unless one that it is to hold is missing.
 
     Args:
         wanted: The copies.
         unfolded: Their files.
-        problems: Why a file is not as it should be, by its path.
+        written: What became of these.
 
     Returns:
-        Why a copy is not as it should be, by its path, and whether any file was taken away.
+        Why a copy is not as it should be, by its path, which of them only a person can put right, and whether any file
+        was taken away.
     """
-    found = {path: text for path, text in problems.items() if path.parent not in unfolded.names}
-    missing = {path.parent: text for path, text in problems.items() if path.parent in unfolded.names}
-    changed = False
+    found = {path: text for path, text in written.problems.items() if path.parent not in unfolded.names}
+    missing = {path.parent: text for path, text in written.problems.items() if path.parent in unfolded.names}
+    folded = (path.parent if path.parent in unfolded.names else path for path in written.barred)
+    barred, changed = unfolded.barred.union(folded), False
     for copy in wanted:
         if copy.to not in unfolded.names:
             continue
@@ -145,7 +154,8 @@ def tidy(wanted: Sequence[Copy], unfolded: Unfolded, problems: Mapping[Path, str
             changed |= _take_away(copy, unfolded.names[copy.to])
         except (StoreError, KeyError) as error:
             found[copy.to] = copies.problem(copy, error)
-    return found, changed
+            barred |= {copy.to} if copies.only_a_person_ends(error) else set()
+    return found, barred, changed
 
 
 def _take_away(copy: Copy, names: frozenset[str]) -> bool:
@@ -157,9 +167,13 @@ def _take_away(copy: Copy, names: frozenset[str]) -> bool:
 
 
 def take_in(copy: Copy, stores: Sequence[Sequence[str]] = STORES) -> str:
-    """Have the system's store made anew with the anchors in a directory, and return why it was not, or nothing."""
+    """Have the system's store made anew with the anchors in a directory, and return why it was not, or nothing.
+
+    Raises:
+        RefusedError: This system cannot do that.
+    """
     command = next((command for command in stores if os.access(command[0], os.X_OK)), None)
     if command is None:
-        return f"{copy.to} is written, but this system has no program that takes it into its store."
+        raise RefusedError(f"{copy.to} is written, but this system has no program that takes it into its store.")
     failed = programs.run(command, PATIENCE)
     return f"{copy.to} is written, but {Path(command[0]).name} failed: {failed}." if failed else ""

@@ -7,6 +7,7 @@ owns it could have root write where it should not.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import grp
 import hashlib
@@ -53,10 +54,16 @@ class Written:
     barred: frozenset[Path] = frozenset()
 
 
+# What no time mends: another kind of object, a link to itself, one that is immutable or not to be touched.
+LASTING = frozenset({
+    errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EPERM, errno.EACCES,
+})  # fmt: skip
+
+
 def only_a_person_ends(error: Exception) -> bool:
     """Whether what stands somewhere, or whose it is, is wrong, and the system reported no error that may pass."""
     wrong = isinstance(error, KeyError) or (type(error) is StoreError and error.__cause__ is None)
-    return wrong or isinstance(error.__cause__, NotADirectoryError)
+    return wrong or (isinstance(error.__cause__, OSError) and error.__cause__.errno in LASTING)
 
 
 def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
@@ -119,10 +126,14 @@ def write(
                 digests |= marks
         if ready:
             beforehand()
-        unmoved, changed = _move_in(ready)
+        unmoved, lasting, changed = _move_in(ready)
     digests = {path: digest for path, digest in digests.items() if Path(path) not in unmoved}
     return Written(
-        tried=bool(ready), changed=changed, problems=problems | unmoved, digests=digests, barred=frozenset(barred)
+        tried=bool(ready),
+        changed=changed,
+        problems=problems | unmoved,
+        digests=digests,
+        barred=frozenset(barred | lasting),
     )
 
 
@@ -151,9 +162,13 @@ class _Directories:
         return self._opened[key]
 
 
-def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
-    """Put what is ready in place; return why some is not surely there, and whether anything has changed."""
-    problems, changed = {}, False
+def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], set[Path], bool]:
+    """Put what is ready in place.
+
+    Returns:
+        Why some is not surely there, where only a person can change that, and whether anything has changed.
+    """
+    problems, barred, changed = {}, set[Path](), False
     for directory, copy in ready:
         try:
             with _overwriting_the_old(directory, copy.to.name):
@@ -161,11 +176,12 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
             changed = True
         except StoreError as error:
             problems[copy.to] = problem(copy, error)
+            barred |= {copy.to} if only_a_person_ends(error) else set()
             changed |= isinstance(error, StoreInDoubtError)
             with suppress(StoreError):  # it may hold the key
                 durable.overwrite(directory, durable.beside(copy.to.name))
                 durable.remove(directory, durable.beside(copy.to.name))
-    return problems, changed
+    return problems, barred, changed
 
 
 @contextmanager

@@ -162,12 +162,9 @@ class _Round:
 
         files = anchor_directories.unfold(wanted, self._given.copies, self._given.problems)
         written = copies.write(files.copies, files.contents, before.written, files.problems, beforehand=beforehand)
-        problems, tidied = anchor_directories.tidy(wanted, files, written.problems)
+        problems, barred, tidied = anchor_directories.tidy(wanted, files, written)
         done = frozenset() if written.changed or tidied else done
-        steps = [
-            replace(self._copied(copy, problems.get(copy.to, ""), done), untried=copy.to in written.barred)
-            for copy in wanted
-        ]
+        steps = [self._copied(copy, problems.get(copy.to, ""), done, barred=copy.to in barred) for copy in wanted]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._signal(item, done) for item in self._dependants.signals]
         steps += [self._unit(unit, done) for unit in self._dependants.units]
@@ -176,11 +173,11 @@ class _Round:
             return report  # nothing is new, and flash wears out
         return self._record.write(report)
 
-    def _copied(self, copy: Copy, problem: str, done: frozenset[str]) -> Step:
+    def _copied(self, copy: Copy, problem: str, done: frozenset[str], *, barred: bool) -> Step:
         name = f"copy {copy.to}"
         if copy.format is Format.SYSTEM and not problem and printable(name, MAX_NAME) not in done:
-            problem = self._in_time(name, partial(anchor_directories.take_in, copy))
-        return _step(name, problem, copy.on_failure)
+            return self._tried(name, partial(anchor_directories.take_in, copy), copy.on_failure)
+        return _step(name, problem, copy.on_failure, untried=barred)
 
     def _begin(self) -> Report:
         """Note the set before a program is given it, unless sets come and go faster than any change makes them."""
@@ -236,18 +233,21 @@ class _Round:
     def _signal(self, wanted: Signal, done: frozenset[str]) -> Step:
         if printable(wanted.name, MAX_NAME) in done:
             return Step(name=printable(wanted.name, MAX_NAME))
-        in_time = self._bounded(wanted)
-        return _step(
-            wanted.name, self._in_time(wanted.name, partial(signals.serve, in_time, self._given)), wanted.on_failure
-        )
+        return self._tried(wanted.name, partial(signals.serve, self._bounded(wanted), self._given), wanted.on_failure)
 
     def _unit(self, unit: Unit, done: frozenset[str]) -> Step:
         if unit.name in done and self._systemd.is_served(unit, self._given):
             return Step(name=unit.name)
-        return _step(unit.name, self._in_time(unit.name, partial(self._order, unit)), unit.on_failure)
+        return self._tried(unit.name, partial(self._order, unit), unit.on_failure)
 
     def _order(self, unit: Unit) -> str:
         return self._systemd.serve(self._bounded(unit), self._given)
+
+    def _tried(self, name: str, serve: Callable[[], str], on_failure: OnFailure) -> Step:
+        try:
+            return _step(name, self._in_time(name, serve), on_failure)
+        except RefusedError as error:  # only a person can change that
+            return _step(name, str(error), on_failure, untried=True)
 
     def _bounded(self, wanted: Program) -> Program:
         most = self._left() + OVERTIME

@@ -10,6 +10,7 @@ behind it, as root, when it does. Rules:
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -99,15 +100,15 @@ class Helper:
         return _understood(data)
 
     def _unreached(self) -> Failure | None:
+        """Return what stands in the socket's place, which only a person can move, or None where there is none."""
         try:
             found = self._path.stat().st_mode
-        except OSError:
+            kind = "" if stat.S_ISSOCK(found) else kind_of(found)
+        except OSError as error:
+            kind = "a link that leads back to itself" if error.errno == errno.ELOOP else ""
+        if not kind:
             return None
-        if stat.S_ISSOCK(found):
-            return None
-        text = (
-            f"The dependants are not served: {self._path} is {kind_of(found)}, where the helper's socket is expected."
-        )
+        text = f"The dependants are not served: {self._path} is {kind}, where the helper's socket is expected."
         return replace(untried(trouble(text)), remedy=_MOVE_IT)
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text_files import NoTextError, value_of
+from agent.dependants.copies import only_a_person_ends
 from agent.dependants.units import LOOK, verified
-from agent.errors import DamagedError, StoreError
+from agent.errors import DamagedError, RefusedError, StoreError
 from agent.store import disk
 from agent.system import clock, descriptors
 
@@ -29,7 +30,11 @@ _PID = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class _UntoldError(Exception):
-    """Why it is not known which process is to be told."""
+    """Why it is not known which process is to be told, and whether only a person can change that."""
+
+    def __init__(self, why: str, *, lasting: bool = False) -> None:
+        super().__init__(why)
+        self.lasting = lasting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,11 @@ class _Process:
 
 
 def serve(wanted: Signal, extract: Extract) -> str:
-    """Send a program its signal, and return why it does not use the set, or nothing."""
+    """Send a program its signal, and return why it does not use the set, or nothing.
+
+    Raises:
+        RefusedError: It does not, and only a person can change that.
+    """
     deadline = clock.monotonic() + wanted.timeout.total_seconds()
     try:
         found = _process(wanted)
@@ -55,7 +64,10 @@ def serve(wanted: Signal, extract: Extract) -> str:
         clock.sleep(LOOK)
         problem = _stays_up(wanted)
     except _UntoldError as error:
-        return f"{wanted.name} is not sent: {error}."
+        text = f"{wanted.name} is not sent: {error}."
+        if error.lasting:
+            raise RefusedError(text) from None
+        return text
     except OSError as error:
         return f"{wanted.name} is not sent: {os.strerror(error.errno or 0)}."
     return problem or verified(wanted, extract, deadline)
@@ -96,7 +108,8 @@ def _process(wanted: Signal) -> _Process | None:
         raise _UntoldError(f"{wanted.pid_file} names process {pid}, which is {name!r} and not {wanted.process!r}")
     if owner not in {0, uid}:
         found.close()
-        raise _UntoldError(f"{wanted.pid_file} belongs to user {owner}, and process {pid} to user {uid}")
+        told = f"{wanted.pid_file} belongs to user {owner}, and process {pid} to user {uid}"
+        raise _UntoldError(told, lasting=True)
     return found
 
 
@@ -107,12 +120,11 @@ def _said(path: Path) -> tuple[int | None, int]:
             data, owner = disk.read(fd, path.name, MAX_PID_FILE), os.lstat(path.name, dir_fd=fd).st_uid
     except FileNotFoundError:
         return None, 0
-    except DamagedError as error:
-        raise _UntoldError(str(error).rstrip(".")) from None
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None, 0
-        raise _UntoldError(str(error).rstrip(".")) from None
+        lasting = isinstance(error, DamagedError) or only_a_person_ends(error)
+        raise _UntoldError(str(error).rstrip("."), lasting=lasting) from None
     try:
         number = value_of(data)
     except NoTextError:

@@ -6,6 +6,7 @@ waited for a certificate which was not there yet, is started.
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import Signal, Unit, UnitAction
+from agent.errors import RefusedError
 from agent.system import clock, programs
 
 if TYPE_CHECKING:
@@ -92,16 +94,23 @@ class Systemd:
         return programs.run([self._systemctl, "--no-ask-password", "--quiet", verb, "--", name], timeout)
 
     def serve(self, unit: Unit, extract: Extract) -> str:
-        """Have a unit take the set up, and return why it does not, or nothing."""
+        """Have a unit take the set up, and return why it does not, or nothing.
+
+        Raises:
+            RefusedError: It does not, and only a person can change that.
+        """
         before = self.state(unit.name)
+        if before is None and not os.access(self._systemctl, os.X_OK):
+            raise RefusedError(f"{unit.name}: there is no {self._systemctl} here, so nothing was done to it.")
         if before is None:
             return f"{unit.name}: systemd does not answer, so nothing was done to it."
         if before.loaded != "loaded":
-            return f"{unit.name} is {before.loaded}: see the name under `dependants:`."
+            loads = f"`sudo systemctl unmask {unit.name}`, or see" if before.loaded == "masked" else "see"
+            raise RefusedError(f"{unit.name} is {before.loaded}: {loads} the name under `dependants:`.")
         if not before.wanted:
             return ""
         if unit.action is UnitAction.RELOAD and not before.reloads and before.active in _UP:
-            return f"{unit.name} cannot be reloaded: set `action: reload-or-restart` for it."
+            raise RefusedError(f"{unit.name} cannot be reloaded: set `action: reload-or-restart` for it.")
         deadline = clock.monotonic() + unit.timeout.total_seconds()
         verb = _VERBS[unit.action] if before.active in _UP | {"activating"} else "restart"
         problem = self.order(verb, unit.name, unit.timeout.total_seconds())
@@ -134,13 +143,24 @@ class Systemd:
 
 
 def verified(unit: Unit | Signal, extract: Extract, deadline: float) -> str:
-    """Return why a unit does not show that it uses the set, or nothing; it has until `deadline`, monotonic."""
+    """Return why a unit does not show that it uses the set, or nothing; it has until `deadline`, monotonic.
+
+    Raises:
+        RefusedError: What is to confirm that cannot be run.
+    """
     problem = _until(deadline, lambda: _shows(unit.verify.tls, extract.certificate_id)) if unit.verify.tls else ""
     if problem:
         return f"{unit.name} does not use the new certificate: {problem}."
-    if unit.verify.command:
-        problem = _until(deadline, lambda: programs.run(unit.verify.command, max(deadline - clock.monotonic(), 1.0)))
-    return f"{unit.name}: {unit.verify.command[0]} does not confirm the new set: {problem}." if problem else ""
+    return _until(deadline, lambda: _confirmed(unit, deadline)) if unit.verify.command else ""
+
+
+def _confirmed(unit: Unit | Signal, deadline: float) -> str:
+    command = unit.verify.command
+    failed = programs.run(command, max(deadline - clock.monotonic(), 1.0))
+    problem = f"{unit.name}: {command[0]} does not confirm the new set: {failed}." if failed else ""
+    if failed.startswith(programs.NOT_STARTED):
+        raise RefusedError(problem)
+    return problem
 
 
 def _until(deadline: float, look: Callable[[], str]) -> str:

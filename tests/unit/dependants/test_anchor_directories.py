@@ -252,7 +252,8 @@ def test_a_store_that_could_not_be_made_is_made_again(house: AnchorHouse, store:
     program.write_text("#!/bin/sh\nexit 3\n")
     assert house.problem() == f"{to} is written, but update-ca failed: it ended with exit code 3."
     program.chmod(0o644)
-    assert house.problem() == f"{to} is written, but this system has no program that takes it into its store."
+    told = f"{to} is written, but this system has no program that takes it into its store."
+    assert [(step.problem, step.untried) for step in house.serve().problems] == [(told, True)]
     program.write_text(script)
     program.chmod(0o755)
     assert house.serve().problems == ()

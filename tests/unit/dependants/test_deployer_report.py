@@ -114,6 +114,19 @@ def test_whatever_stands_in_the_deploy_directory_keeps_no_dependant_from_its_set
                 left.unlink()
 
 
+@pytest.mark.parametrize("name", [REPORT, f".new-{REPORT}"])
+def test_a_report_that_nothing_may_replace_is_told_and_no_change_waits_for_it(house: House, name: str) -> None:
+    """Until it may: then each is served."""
+    house.hook("10-first")
+    house.directory.mkdir()
+    with planted.at(house.directory / name, "immutable"), pytest.raises(CloudError) as caught:
+        house.deployer.take_up(Occasion.ACTIVATED)
+    assert caught.value.failure.code == "dependant-untried"
+    assert "Operation not permitted" in str(caught.value)
+    house.deployer.take_up(Occasion.ACTIVATED)
+    assert house.ran == ["10-first"]
+
+
 @pytest.mark.parametrize("kind", sorted(planted.KINDS.keys() - {"directory", "directory-0555"}))
 def test_what_is_no_deploy_directory_is_told_and_left(house: House, kind: str) -> None:
     """It may be a mistake in the configuration, and is not the agent's to move; the gateway goes on with its set."""

@@ -14,6 +14,7 @@ from agent.core.failure.failure import FailureClass
 from agent.dependants import deployer as module
 from agent.errors import AgentError, CloudError
 from agent.system import programs
+from support import planted
 from support.systemd import NOBODY, give
 from support.virtual import Time
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 from support.dependants import NAME, OTHER, House
 
 pytestmark = pytest.mark.root
+
+NO_DIRECTORY = sorted(planted.KINDS.keys() - {"directory", "directory-0555"})
 
 
 def test_who_failed_is_tried_again_and_who_did_not_is_left_alone(house: House) -> None:
@@ -68,6 +71,51 @@ def test_a_copy_that_only_a_person_can_make_way_for_is_given_up_at_once(house: H
         with pytest.raises(CloudError) as caught:
             house.deployer.take_up(Occasion.ACTIVATED)
         assert caught.value.failure.code == code
+
+
+@pytest.mark.parametrize("kind", ["directory", "directory-0555", "device", "immutable"])
+def test_what_stands_in_place_of_a_copy_is_waited_for_by_no_change(house: House, kind: str) -> None:
+    """It stays until a person takes it away."""
+    with planted.at(house.copy("copy.pem"), kind):
+        assert untried(house)
+
+
+@pytest.mark.parametrize("kind", NO_DIRECTORY)
+def test_what_stands_on_the_way_to_a_copy_is_not_either(house: House, kind: str) -> None:
+    """No link is followed there."""
+    to = house.copy("certs/copy.pem")
+    with planted.at(to.parent, kind):
+        assert untried(house)
+
+
+@pytest.mark.parametrize("format_", [Format.HASHED, Format.SYSTEM])
+@pytest.mark.parametrize("kind", NO_DIRECTORY)
+def test_what_stands_in_place_of_a_directory_of_anchors_is_not_either(house: House, kind: str, format_: Format) -> None:
+    """Nor does one that holds files of others become ours by waiting."""
+    to = house.copy("roots", Content.ANCHORS, format_)
+    with planted.at(to, kind):
+        assert untried(house)
+    to.mkdir()
+    (to / "another.pem").touch()
+    assert untried(house)
+
+
+def test_a_unit_that_is_not_loaded_is_waited_for_by_no_change(house: House) -> None:
+    """Systemd says so at once; beside one that may come up, that one is waited for."""
+    house.unit()
+    house.systemctl.has(NAME, LoadState="masked")
+    assert untried(house)
+    assert house.systemctl.orders == []
+    house.unit(OTHER, exit="1")
+    assert not untried(house)
+
+
+def untried(house: House) -> bool:
+    """Have the dependants served in vain, and return whether no change waits for that."""
+    with pytest.raises(CloudError) as caught:
+        house.deployer.take_up(Occasion.ACTIVATED)
+    assert caught.value.failure.code in {"dependant", "dependant-untried"}
+    return caught.value.failure.code == "dependant-untried"
 
 
 def test_a_copy_that_never_works_has_no_dependant_served_again_and_again(house: House) -> None:

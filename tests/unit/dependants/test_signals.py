@@ -15,6 +15,7 @@ import pytest
 from agent.core.dependants import Signal, SignalName, Verification
 from agent.dependants import signals
 from agent.dependants.export import Extract
+from agent.errors import RefusedError
 from support.systemd import NOBODY
 from support.virtual import Time
 
@@ -124,9 +125,17 @@ def test_a_link_on_the_way_is_followed(tmp_path: Path) -> None:
 )
 def test_a_file_that_names_no_process_is_a_problem(tmp_path: Path, content: str) -> None:
     """0 and negative numbers mean groups of processes to the kernel."""
-    problem = signals.serve(wanted(tmp_path, content), GIVEN)
+    told = wanted(tmp_path, content)
+    problem = refused(told) if len(content) > signals.MAX_PID_FILE else signals.serve(told, GIVEN)
     assert problem.startswith(f"signal {tmp_path / 'app.pid'} is not sent: ")
     assert problem.endswith(".")
+
+
+def refused(told: Signal) -> str:
+    """Send a signal in vain, and return what only a person can change."""
+    with pytest.raises(RefusedError) as caught:
+        signals.serve(told, GIVEN)
+    return str(caught.value)
 
 
 def _link(path: Path) -> None:
@@ -147,7 +156,14 @@ def test_what_is_no_file_is_a_problem_at_once(tmp_path: Path, make: Callable[[Pa
     told = wanted(tmp_path, "")
     told.pid_file.unlink()
     make(told.pid_file)
-    assert "is not sent: app.pid is " in signals.serve(told, GIVEN)
+    assert "is not sent: app.pid is " in refused(told)
+
+
+def test_a_link_that_leads_back_to_itself_is_a_problem_at_once(tmp_path: Path) -> None:
+    """On the way to the file; no time mends it."""
+    (tmp_path / "loop").symlink_to("loop")
+    told = replace(wanted(tmp_path, ""), pid_file=tmp_path / "loop" / "app.pid")
+    assert "loop is a symbolic link, where a directory is expected" in refused(told)
 
 
 def test_another_process_that_has_got_the_number_is_sent_nothing(tmp_path: Path) -> None:
@@ -166,7 +182,7 @@ def test_a_user_names_processes_of_its_own_alone(tmp_path: Path, file: int, proc
     with running(process) as program:
         told = wanted(tmp_path, program.pid)
         os.chown(told.pid_file, file, file)
-        problem = signals.serve(told, GIVEN)
+        problem = signals.serve(told, GIVEN) if sent else refused(told)
         assert ("belongs to user" not in problem) == sent
         assert taken(program) == ("HUP" if sent else "none")
 
@@ -201,3 +217,13 @@ def test_what_it_must_show_is_looked_at(tmp_path: Path) -> None:
         verify = Verification(command=("/bin/false",))
         problem = signals.serve(wanted(tmp_path, process.pid, verify=verify, timeout=timedelta(seconds=1)), GIVEN)
     assert problem.startswith(f"signal {tmp_path / 'app.pid'}: /bin/false does not confirm the new set")
+
+
+def test_what_is_to_confirm_and_cannot_be_run_is_told_at_once(tmp_path: Path) -> None:
+    """It is not run again and again until the time is over."""
+    with running() as process:
+        told = wanted(tmp_path, process.pid, verify=Verification(command=("/bin/none",)), timeout=timedelta(hours=1))
+        problem = refused(told)
+    assert problem.endswith(
+        "/bin/none does not confirm the new set: it could not be started: No such file or directory."
+    )

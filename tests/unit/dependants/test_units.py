@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import UnitAction, Verification
+from agent.core.dependants import Unit, UnitAction, Verification
 from agent.dependants import units
 from agent.dependants.units import Systemd
+from agent.errors import RefusedError
 from support.unit.systemctl import GIVEN, NAME, unit, verifying
 
 if TYPE_CHECKING:
@@ -113,20 +114,20 @@ def test_a_unit_that_does_not_run_is_left_alone(
 
 
 @pytest.mark.parametrize("loaded", ["not-found", "masked", "bad-setting", "error"])
-def test_a_unit_that_is_none_is_a_problem(systemctl: Systemctl, loaded: str) -> None:
-    """A name misspelt must not look like success."""
+def test_a_unit_that_is_none_is_refused(systemctl: Systemctl, loaded: str) -> None:
+    """A name misspelt must not look like success, and no change waits for what systemd says at once."""
     if loaded != "not-found":
         systemctl.has(NAME, LoadState=loaded)
 
-    said = systemctl.systemd.serve(unit(), GIVEN)
-    assert said == f"{NAME} is {loaded}: see the name under `dependants:`."
+    way = f"`sudo systemctl unmask {NAME}`, or see" if loaded == "masked" else "see"
+    assert refused(systemctl.systemd, unit()) == f"{NAME} is {loaded}: {way} the name under `dependants:`."
     assert systemctl.orders == []
 
 
 def test_a_unit_that_cannot_be_reloaded_is_not(systemctl: Systemctl) -> None:
     """The sentence has what to configure; one that has failed is started all the same."""
     systemctl.has(NAME, CanReload="no")
-    said = systemctl.systemd.serve(unit(UnitAction.RELOAD), GIVEN)
+    said = refused(systemctl.systemd, unit(UnitAction.RELOAD))
     assert said == f"{NAME} cannot be reloaded: set `action: reload-or-restart` for it."
     assert systemctl.orders == []
 
@@ -159,20 +160,33 @@ def test_an_order_that_hangs_is_ended(systemctl: Systemctl, monkeypatch: pytest.
     assert said.startswith(f"{NAME} does not reload-or-restart: it took longer than 1 s and was ended.")
 
 
-@pytest.mark.parametrize("how", ["missing", "not executable", "broken", "mute"])
+def refused(systemd: Systemd, wanted: Unit) -> str:
+    """Have a unit served in vain, and return what only a person can change."""
+    with pytest.raises(RefusedError) as caught:
+        systemd.serve(wanted, GIVEN)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["missing", "not executable"])
+def test_a_machine_without_systemd_is_told(systemctl: Systemctl, tmp_path: Path, how: str) -> None:
+    """Nothing brings it up by itself."""
+    systemctl.has(NAME)
+    command = tmp_path / ("gone" if how == "missing" else "systemctl.d/systemctl")
+    if how != "missing":
+        command.chmod(0o644)
+    told = f"{NAME}: there is no {command} here, so nothing was done to it."
+    assert refused(Systemd(str(command)), unit()) == told
+
+
+@pytest.mark.parametrize("how", ["broken", "mute"])
 def test_when_systemd_does_not_answer_nothing_is_done(
-    systemctl: Systemctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """And no caller waits for it for ever."""
     monkeypatch.setattr(units, "QUERY", 0.3)
     systemctl.has(NAME)
     systemd = systemctl.systemd
-    if how == "missing":
-        systemd = Systemd(str(tmp_path / "gone"))
-    elif how == "not executable":
-        (tmp_path / "systemctl.d" / "systemctl").chmod(0o644)
-    else:
-        systemctl.be(how)
+    systemctl.be(how)
 
     assert systemd.serve(unit(), GIVEN) == f"{NAME}: systemd does not answer, so nothing was done to it."
     assert systemd.state(NAME) is None
