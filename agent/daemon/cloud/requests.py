@@ -1,8 +1,8 @@
 """Asks AWS IoT Core over whatever link is up, and listens there.
 
 What is answered is checked before it is handed on, and what is not answered, or cannot be used, is told to the log once
-an hour. It refuses to ask the same question twice at a time: a flood of messages to a gateway must not become a flood
-of requests to the cloud, nor of lines in the journal.
+an hour for each cause. It refuses to ask the same question twice at a time: a flood of messages to a gateway must not
+become a flood of requests to the cloud, nor of lines in the journal.
 """
 
 from __future__ import annotations
@@ -127,11 +127,11 @@ class CloudRequests:
         """Tell the log of what cannot be used, unless that was told within the hour.
 
         Args:
-            subject: What tells it apart from other trouble, in whatever words it comes.
+            subject: What it is about; see `agent.daemon.quiet`.
             text: A sentence.
         """
-        if self._quiet.is_news(subject):
-            self._log(Event.PROGRESS, text)
+        if told := self._quiet.news(subject, text):
+            self._log(Event.PROGRESS, told)
 
     def ask(
         self,

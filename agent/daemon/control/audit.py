@@ -1,6 +1,7 @@
 """Who asked for what over the control socket, as the journal has it: users by the kernel's word, refused ones too.
 
-It owns how often that is told: a client that is refused as often as it connects must not fill the journal.
+It owns how often that is told: a client that is refused as often as it connects must not fill the journal. What another
+order is refused for, or another reason, is told at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agent.core.values import User
     from agent.system.peers import Peer
 
-QUIET = 60.0  # seconds in which the refusals of one user are one record
+QUIET = 60.0  # seconds in which the same refusals of one user are one record
 
 
 class Audit:
@@ -49,11 +50,10 @@ class Audit:
             what: What it asked for.
             why: Why it does not get that, as a sentence.
         """
-        if not self._quiet.is_news(peer.uid):
-            return
         user = user_of(peer.uid)
-        text = f"{user} was refused ({what}): {why}"
-        self._log(Event.ORDER_REFUSED, text, **user.fields)
+        told = self._quiet.news(peer.uid, f"{user} was refused ({what}): {why}")
+        if told:
+            self._log(Event.ORDER_REFUSED, told, **user.fields)
 
     def turned_away(self, peer: Peer) -> None:
         """Tell that a user connected who may not even look."""

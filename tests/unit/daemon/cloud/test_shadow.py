@@ -12,6 +12,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.report import shadow
 from agent.core.report.journal_events import Event
 from agent.daemon.cloud.requests import SAID_AGAIN
+from agent.daemon.quiet import CAUSES
 from support import make
 from support.fleet import DELTA, DOCUMENTS
 from support.make import NOW
@@ -163,17 +164,19 @@ def test_a_refusal_that_comes_back_with_its_own_report_is_not_answered_again(off
         assert office.link.open(PUT_SHADOW) == []
 
 
-def test_a_flood_of_what_cannot_be_used_is_one_line_an_hour(office: Office) -> None:
+def test_a_flood_of_what_cannot_be_used_is_a_few_lines_an_hour(office: Office) -> None:
     """Whatever is wrong with each: the journal may be on flash, and what sends them may go on all day."""
     office.link.answer(GET_SHADOW, {"state": {}})
     before = len(office.gateway.told)
     for number in range(1000):
         for payload in (b"[" * number, b'{"current": %d}' % number, b'{"current": {"state": NaN}}', b"\xff"):
             office.link.say(DOCUMENTS, payload)
-    assert [event for event, _ in office.gateway.told[before:]] == [Event.PROGRESS]
+    assert [event for event, _ in office.gateway.told[before:]] == [Event.PROGRESS] * CAUSES
+    assert office.gateway.told[-1][1].endswith("What else is met like it is kept back for 60 min.")
     office.wait(SAID_AGAIN)
     office.link.say(DOCUMENTS, b"null")
-    assert len(office.gateway.told) == before + 2
+    assert len(office.gateway.told) == before + CAUSES + 1
+    assert office.gateway.told[-1][1].endswith(" more were kept back before it.")
 
 
 def test_a_delta_about_something_else_is_ignored(office: Office) -> None:

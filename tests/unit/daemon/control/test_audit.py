@@ -76,10 +76,27 @@ def test_a_user_who_is_refused_again_and_again_is_told_of_once_a_minute(passed: 
     told.refused(peer(NAMELESS), "rotate", "No.")
     assert journal.written[-1][0] is Event.ORDER_REFUSED
     assert journal.written[-1][1:] == (
-        f"uid {NAMELESS} was refused (rotate): No.",
+        f"uid {NAMELESS} was refused (rotate): No. {1000 - MOST} more were kept back before it.",
         {"uid": NAMELESS, "user": str(NAMELESS)},
     )
     assert len(journal.written) == MOST + 1
+
+
+def test_what_else_a_user_is_refused_is_told_at_once(passed: HandClock) -> None:
+    """Another order, and another reason; the same not again."""
+    journal = KeptJournal()
+    told = Audit(journal.tell)
+    for what, why in (
+        ("a look", "No."),
+        ("rotate", "No."),
+        ("rotate", "Another change is in flight."),
+        ("rotate", "No."),
+    ):
+        passed.now += 1.0
+        told.refused(peer(NAMELESS), what, why)
+    assert [text.partition("refused ")[2] for _, text, _ in journal.written] == [
+        "(a look): No.", "(rotate): No.", "(rotate): Another change is in flight.",
+    ]  # fmt: skip
 
 
 def test_root_is_told_with_the_person_who_logged_in() -> None:
