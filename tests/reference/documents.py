@@ -135,6 +135,7 @@ _STATUS: dict[str, Schema] = {
     "dependants": or_null(said(SERVED, "How the gateway's other programs stand.")),
     "plan": said(of(Plan), "What is planned."),
     "pause": or_null(said(of(Pause), "The pause, if there is one.")),
+    "inhibited_by": or_null(said(TEXT, "The inhibit file, while it is there.")),
     "retirements": said(
         many(pick(Retiring, "change", "certificate_id", "due", "waits_for", "refused", "unanswered")),
         "The certificates that are still to be retired.",

@@ -52,6 +52,7 @@ def document(status: Status) -> dict[str, object]:
         "dependants": _served(status.served) if status.served else None,
         "plan": to_plain(status.plan),
         "pause": to_plain(status.pause) if status.pause else None,
+        "inhibited_by": asked.wishes.holds.inhibited_by or None,
         "retirements": [_retiring(item) for item in status.retiring],
         "not_asked_for": status.not_asked_for,
         **(_live(status.live) if status.live else {}),

@@ -120,11 +120,18 @@ def _live_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.change is None and (status.live or status.plan.code != "scheduled"):
         yield "plan", status.plan.why
     if status.pause:
-        yield "paused", f"until {clock_time(status.pause.until)}: {status.pause.reason}"
+        lifted = "root, or a member of iot-cert-admin, ends it: `iot-cert resume`"
+        yield "paused", f"until {clock_time(status.pause.until)}: {status.pause.reason}\n{lifted}"
+    if status.asked.wishes.holds.inhibited_by:
+        yield "inhibited", _inhibited(status.asked.wishes.holds.inhibited_by)
     if status.retiring:
         yield "retiring", "\n".join(_retiring_lines(status.retiring))
     elif status.not_asked_for:
         yield "retiring", f"not asked for (rotation.retire is false): {status.not_asked_for} left behind"
+
+
+def _inhibited(by: str) -> str:
+    return f"{by} is there: scheduled changes do not begin, except near the certificate's end, until `sudo rm {by}`"
 
 
 def _connection_line(link: Connection) -> str:
@@ -185,6 +192,18 @@ def _why(status: Status) -> Iterator[str]:
         left = duration(max(plan.at - status.now, timedelta()))
         near_its_end = f"Near the certificate's end nothing waits: it begins at {clock_time(plan.at)}, in {left}."
         yield near_its_end if _ended_by_the_emergency(plan) else f"That is in {left}."
+    yield from _held_then(status)
+
+
+def _held_then(status: Status) -> Iterator[str]:
+    """Return what will hold a change that is not due yet, where it lasts until then."""
+    at, by = status.plan.at, status.asked.wishes.holds.inhibited_by
+    if status.plan.code != "scheduled":
+        return
+    if status.pause and at and at < status.pause.until:
+        yield f"It is paused then, until {clock_time(status.pause.until)}: `iot-cert resume` ends that."
+    if by:
+        yield _sentence(_inhibited(by))
 
 
 def _ended_by_the_emergency(plan: Plan) -> bool:

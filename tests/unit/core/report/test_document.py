@@ -11,7 +11,7 @@ from support.make import NOW
 ALWAYS = {
     "version", "config", "endpoint", "port", "thing_name", "clock", "current", "previous", "change", "next", "last",
     "damage", "warnings", "reserve", "warn_anchors", "watched", "dependants", "plan", "retirements", "not_asked_for",
-    "health", "findings", "exit", "pause", "generations",
+    "health", "findings", "exit", "pause", "inhibited_by", "generations",
 }  # fmt: skip
 WITH_A_DAEMON = {"connection", "stuck", "unseen", "configuration_refused", "untold", "runtime", "daemon"}
 

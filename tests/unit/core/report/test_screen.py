@@ -19,7 +19,7 @@ from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
 from agent.core.values import BY_HAND, Origin, Provenance, TrustSource
 from agent.core.when.renewal import RenewalWindow
-from agent.core.when.schedule import Pause, Plan
+from agent.core.when.schedule import Holds, Pause, Plan, Wishes
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
@@ -111,9 +111,35 @@ def test_a_set_on_probation_is_told_with_its_next_proof() -> None:
 def test_a_pause_is_shown_without_a_daemon_too() -> None:
     """It is on disk, and holds what the next daemon would begin."""
     pause = Pause(until=NOW + DAY, reason="harvest")
-    assert shown(pause=pause)["paused"] == "until 2027-03-02 12:00:00 UTC: harvest"
+    assert shown(pause=pause)["paused"].splitlines() == [
+        "until 2027-03-02 12:00:00 UTC: harvest",
+        "root, or a member of iot-cert-admin, ends it: `iot-cert resume`",
+    ]
     assert document(make.status(pause=pause))["pause"] == {"until": "2027-03-02T12:00:00+00:00", "reason": "harvest"}
     assert document(make.status())["pause"] is None
+
+
+def test_an_inhibit_file_is_shown_before_a_change_is_due() -> None:
+    """A person who forgot it, or finds it, learns so while there is time; without a daemon too."""
+    there = make.status(wishes=Wishes(holds=Holds(inhibited_by="/run/hold")))
+    told = (
+        "/run/hold is there: scheduled changes do not begin, except near the certificate's end, until `sudo rm "
+        "/run/hold`"
+    )
+    assert dict(screen(there))["inhibited"] == told
+    assert document(there)["inhibited_by"] == "/run/hold"
+    assert f"{told}." in explain(there)
+    assert "inhibited" not in shown()
+    assert document(make.status())["inhibited_by"] is None
+
+
+@pytest.mark.parametrize(("until", "held"), [(timedelta(seconds=-1), False), (timedelta(seconds=1), True)])
+def test_a_pause_that_lasts_until_a_change_is_due_is_explained(until: timedelta, *, held: bool) -> None:
+    """One that is over by then holds nothing."""
+    status = make.status()
+    assert status.plan.at is not None
+    lines = explain(replace(status, pause=Pause(until=status.plan.at + until, reason="harvest")))
+    assert any(line.startswith("It is paused then, until ") for line in lines) == held
 
 
 def test_the_generations_on_disk_are_shown_with_certificate_and_end() -> None:
@@ -148,7 +174,7 @@ def test_what_only_a_daemon_knows_is_shown_when_there_is_one() -> None:
     assert list(found)[7:] == ["connection", "plan", "paused", "retiring", "last", "health"]
     assert found["connection"] == "up"
     assert found["plan"] == "it is scheduled for later"
-    assert found["paused"] == "until 2027-03-02 12:00:00 UTC: harvest"
+    assert found["paused"].startswith("until 2027-03-02 12:00:00 UTC: harvest")
     assert found["retiring"] == "010101010101 from 2027-03-02 12:00:00 UTC"
     assert shown(live=make.live("down", "No route."))["connection"] == "down: No route."
 
