@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agent.sandbox.faults import Effect, Fault, Operation
 from support.daemon import LONGEST_LOOK, LOOK
+from support.make import NOW
 from support.ran import Ran
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def described(job_id: str, document: object, *, number: int = 1, version: int = 
 
 def summary(job_id: str, number: int, version: int) -> dict[str, Any]:
     """Return what a list says of one execution."""
-    times = {"queuedAt": 1, "lastUpdatedAt": 1}
+    times = {"queuedAt": int(NOW.timestamp()), "lastUpdatedAt": 1}
     return {"jobId": job_id, "executionNumber": number, "versionNumber": version, **times}
 
 

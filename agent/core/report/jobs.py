@@ -14,6 +14,10 @@ The URL is that of an archive, presigned or not, or of a repository when it ends
 the reason. Other programs have operations of these names, too: without the mark a document is ours only when nothing in
 it is unknown; and a `rollback` or a `report`, which many have, when it can be carried out.
 
+A rotation that begins after a job was queued has done what that job asks for, by whatever order: of many jobs that were
+queued together, or that waited while the gateway was away, not each costs a certificate. A marked document with
+``"force": true`` is carried out all the same.
+
 Nothing is remembered apart from the history: a change carries the job and its execution number, so a job that is
 delivered twice, or found in progress after a restart, is answered from there.
 """
@@ -22,7 +26,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -30,12 +34,11 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import Node, PlainError, decode
 from agent.core.text import clock_time, printable
-from agent.core.values import MAX_URL
+from agent.core.values import MAX_URL, Kind
 from agent.core.when.schedule import Suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Callable, Iterable
 
 MARK = "iot-cert-agent"
 MAX_PAYLOAD = 131_072  # bytes; AWS IoT Core's largest message
@@ -44,6 +47,9 @@ MAX_DETAIL = 1_000  # characters; AWS takes 1024
 MAX_DETAILS = 10  # pairs of name and value
 MAX_REASON = 300  # characters of an operator's reason that are kept
 SOONEST = timedelta(minutes=1)  # until a window closes: a rotation needs that, on a link that is slow
+
+DATED_BACK = timedelta(minutes=2)  # AWS IoT Core lets a certificate begin so long before it is issued
+_LAST = 253_402_300_800  # seconds since 1970 at the end of the last year that a time may be in
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -83,6 +89,7 @@ class Execution:
         version: Grows with each update; an update names the one it rests on.
         document: The job document, or None when it was not asked for or is no object.
         new: Whether nothing has been answered to it yet.
+        queued_at: When it was queued, by the cloud's clock, to the second; None where that is not said.
     """
 
     job_id: str
@@ -90,6 +97,7 @@ class Execution:
     version: int
     document: Node | None = None
     new: bool = False
+    queued_at: datetime | None = None
 
     @property
     def order(self) -> str:
@@ -119,12 +127,14 @@ class DocumentOrder:
         reason: Why, in the words of the operator who made the job.
         window: When to do it; None means now.
         download: What to install, for that operation.
+        force: Whether it is to be carried out also where it is done already.
     """
 
     operation: JobOperation
     reason: str
     window: Suggestion | None = None
     download: Download | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +186,15 @@ def _execution(node: Node) -> Execution:
         version=node.number("versionNumber", 1),
         document=document,
         new=node.optional_text("status", limit=32) == "QUEUED",
+        queued_at=_queued_at(node.plain().get("queuedAt")),
     )
+
+
+def _queued_at(seconds: object) -> datetime | None:
+    """Return when an execution was queued; what cannot be understood keeps none from being carried out."""
+    if isinstance(seconds, int | float) and 0 < seconds < _LAST:
+        return datetime.fromtimestamp(seconds, UTC)
+    return None
 
 
 def in_time(execution: Execution, order: DocumentOrder, now: datetime) -> DocumentOrder | JobAnswer:
@@ -242,7 +260,10 @@ def read_order(execution: Execution) -> DocumentOrder | JobAnswer | None:
         if window is not None and operation != JobOperation.ROTATE:
             return rejected("malformed-document", f"Only {JobOperation.ROTATE} takes a window.")
         download = _download(node) if operation == JobOperation.INSTALL else None
-        return DocumentOrder(operation=JobOperation(operation), reason=reason, window=window, download=download)
+        force = agent == MARK and node.flag("force")
+        return DocumentOrder(
+            operation=JobOperation(operation), reason=reason, window=window, download=download, force=force
+        )
     except PlainError as error:
         return None if agent is None and operation in _GENERIC else rejected("malformed-document", f"{error}.")
 
@@ -321,6 +342,41 @@ def _status(record: ChangeRecord) -> ExecutionStatus:
         return ExecutionStatus.IN_PROGRESS
     given_up = record.failure is not None and record.failure.kind is FailureClass.OPERATOR
     return ExecutionStatus.REJECTED if given_up else ExecutionStatus.FAILED  # a rejected job is not redone by itself
+
+
+def done_already(
+    execution: Execution,
+    order: DocumentOrder,
+    history: Iterable[ChangeRecord],
+    not_before: Callable[[], datetime | None],
+) -> JobAnswer | None:
+    """Return the answer to an order to rotate at once which a rotation has carried out that began after it was queued.
+
+    The new key is younger than the order then by this gateway's clock, and the certificate by the cloud's: a clock that
+    is ahead makes no older rotation look like it.
+
+    Args:
+        execution: The execution.
+        order: What it wants.
+        history: The finished changes, oldest first.
+        not_before: Returns the start of the certificate in use, if there is one.
+    """
+    asks = order.operation is JobOperation.ROTATE and order.window is None and not order.force
+    queued = execution.queued_at
+    if queued is None or not asks:
+        return None
+    ended = [record for record in history if record.phase.succeeded and record.kind is not Kind.TRUST]
+    if not ended or ended[-1].kind not in {Kind.ROTATE, Kind.ENROLL} or ended[-1].planned_at <= queued:
+        return None
+    begins, last = not_before(), ended[-1]
+    if begins is None or begins + DATED_BACK < queued:
+        return None
+    message = (
+        f"Already rotated: the certificate in use was asked for by {last.kind} {last.id}, which began at "
+        f"{clock_time(last.planned_at)}, after this job was queued. `force` in a job has it done all the same."
+    )
+    told = details(change=last.id, generation=last.generation, message=message)
+    return JobAnswer(status=ExecutionStatus.SUCCEEDED, details=told)
 
 
 def find(order: str, change: ChangeRecord | None, history: Iterable[ChangeRecord]) -> ChangeRecord | None:

@@ -52,7 +52,7 @@ class _Entry:
         sent: The last answer that was accepted.
         accepted: Whether the cloud took our word that it is in progress.
         begun: Whether it was handed over.
-        refusal: What ends it without a change.
+        refusal: What ends it without a change of its own.
         waits: What it waits for, in words, or empty.
         asking: Whether an update is under way.
     """
@@ -246,6 +246,8 @@ class Jobs:
         if record is not None:
             entry.begun = True
             return jobs.answer_of(record, *self._waits_for(record))
+        if entry.refusal is None:
+            self._settle(entry)
         if entry.refusal is not None:
             return entry.refusal
         if entry.order.operation is jobs.JobOperation.REPORT:
@@ -259,6 +261,17 @@ class Jobs:
             )
         message = "The certificate in use is newer than the window that was asked for."
         return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(message=message))
+
+    def _settle(self, entry: _Entry) -> None:
+        """End an execution that is done already, before it is begun."""
+        entry.refusal = jobs.done_already(entry.execution, entry.order, self._facts.history, self._begins)
+        if entry.refusal is not None:
+            self._calls.withdraw(entry.execution.order)
+            self._calls.log(Event.PROGRESS, f"Job {entry.execution.job_id}: {entry.refusal.details['message']}")
+
+    def _begins(self) -> datetime | None:
+        subject = self._facts.subject()
+        return subject.not_before if subject is not None else None
 
     def _waits_for(self, record: ChangeRecord) -> tuple[str, datetime | None]:
         """Return why a change waits, and until when."""

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change.lifecycle import Phase
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.jsonio import PlainError
 from agent.core.report.jobs import (
+    MARK,
     MAX_DETAIL,
     MAX_LISTED,
     MAX_PAYLOAD,
+    DocumentOrder,
     Execution,
     ExecutionStatus,
     JobAnswer,
+    JobOperation,
     answer_of,
     details,
+    done_already,
     failed,
     find,
     read_execution,
@@ -29,11 +37,15 @@ from agent.core.report.jobs import (
 )
 from agent.core.report.shadow import Wish, report
 from agent.core.report.status import Retiring
+from agent.core.values import Kind
 from support import make
-from support.make import HOUR, NOW
+from support.make import DAY, HOUR, NOW, SECOND
 from support.unit.job_documents import DOCUMENT, ORDER, WINDOW, data, execution, is_allowed, summary
 
 # -- lists and executions ----------------------------------------------------------------------------------------------
+
+
+QUEUED = datetime(2027, 1, 15, 8, tzinfo=UTC)  # as `summary` says
 
 
 def test_what_is_in_progress_comes_before_what_is_queued() -> None:
@@ -41,7 +53,7 @@ def test_what_is_in_progress_comes_before_what_is_queued() -> None:
     found = read_pending(data({"queuedJobs": [summary("b"), summary("c")], "inProgressJobs": [summary("a")]}))
 
     assert [item.job_id for item in found] == ["a", "b", "c"]
-    assert found[0] == Execution(job_id="a", number=2, version=3, document=None)
+    assert found[0] == Execution(job_id="a", number=2, version=3, document=None, queued_at=QUEUED)
     assert found[0].order == "job:a:2"
 
 
@@ -282,3 +294,86 @@ def test_every_order_fits_a_record(job_id: str) -> None:
     order = execution(job_id=job_id, number=10**9).order
 
     assert len(order) <= 128
+
+
+# -- what is done already ----------------------------------------------------------------------------------------------
+
+PLAIN = DocumentOrder(operation=JobOperation.ROTATE, reason="visit")
+
+
+def rotated(**changes: Any) -> ChangeRecord:
+    """Return a rotation that began a minute after the job was queued."""
+    return make.finished(**{"planned_at": NOW + timedelta(minutes=1), "at": NOW + HOUR, **changes})
+
+
+def settled(
+    *history: ChangeRecord, order: DocumentOrder = PLAIN, begins: datetime | None = NOW, queued: datetime | None = NOW
+) -> JobAnswer | None:
+    """Return what is answered to an order to rotate that was queued at noon."""
+    return done_already(execution(queued_at=queued), order, history, lambda: begins)
+
+
+def test_a_rotation_that_began_after_a_job_was_queued_has_done_what_it_asks() -> None:
+    """It is told which, and how to have it done all the same."""
+    answer = settled(rotated())
+    assert answer is not None
+    assert (answer.status, answer.details["change"]) == (ExecutionStatus.SUCCEEDED, rotated().id)
+    assert answer.details["message"].startswith("Already rotated: the certificate in use was asked for by rotate ")
+    assert "`force`" in answer.details["message"]
+    assert is_allowed(answer)
+
+
+@pytest.mark.parametrize(
+    ("history", "more"),
+    [
+        ((), {}),
+        ((rotated(planned_at=NOW),), {}),  # in the same second: it may have begun before
+        ((rotated(planned_at=NOW - SECOND),), {}),
+        ((rotated(kind=Kind.IMPORT),), {}),  # of whose key nothing is known
+        ((rotated(), rotated(kind=Kind.ROLLBACK)), {}),
+        ((rotated(phase=Phase.REJECTED),), {}),
+        ((rotated(),), {"begins": NOW - timedelta(minutes=3)}),  # this gateway's clock was ahead
+        ((rotated(),), {"begins": None}),
+        ((rotated(),), {"queued": None}),
+        ((rotated(),), {"order": replace(PLAIN, force=True)}),
+        ((rotated(),), {"order": replace(PLAIN, operation=JobOperation.ROLLBACK)}),
+    ],
+)
+def test_whatever_else_there_is_does_not_settle_it(history: tuple[ChangeRecord, ...], more: dict[str, Any]) -> None:
+    """Two jobs on purpose, one after the other, are two rotations."""
+    assert settled(*history, **more) is None
+
+
+@pytest.mark.parametrize("kind", [Kind.ROTATE, Kind.ENROLL])
+def test_what_came_later_and_left_the_certificate_alone_does_not_matter(kind: Kind) -> None:
+    """Anchors, and a change that failed; AWS dates a certificate two minutes back."""
+    later = (rotated(kind=Kind.TRUST), rotated(phase=Phase.REJECTED), rotated(kind=Kind.TRUST, at=NOW + DAY))
+    assert settled(rotated(kind=kind), *later, begins=NOW - timedelta(minutes=2)) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "queued"),
+    [
+        (1_800_000_000, QUEUED),
+        (1_800_000_000.5, QUEUED + timedelta(seconds=0.5)),
+        ("soon", None),
+        (-1, None),
+        (1e20, None),
+    ],
+)
+def test_when_a_job_was_queued_is_read_with_care(said: object, queued: datetime | None) -> None:
+    """What is no time keeps no job from being carried out."""
+    (found,) = read_pending(data({"queuedJobs": [summary("a", queuedAt=said)]}))
+    assert found.queued_at == queued
+
+
+def test_force_is_a_word_of_marked_documents_alone() -> None:
+    """Another program may have an operation of that name with such a key."""
+    marked = {"operation": "rotate-certificate", "agent": MARK, "force": True}
+    order = read_order(execution(marked))
+    assert isinstance(order, DocumentOrder)
+    assert order.force
+    assert read_order(execution({"operation": "rotate-certificate", "force": True})) is None
+    refused = read_order(execution({**marked, "force": "yes"}))
+    assert isinstance(refused, JobAnswer)
+    assert refused.status is ExecutionStatus.REJECTED

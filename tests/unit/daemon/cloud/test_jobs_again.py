@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -85,6 +86,28 @@ def test_a_window_before_the_certificate_was_made_is_done_already(office: Office
     office.begin("job-1", {**ROTATE, "window": WINDOW})
     assert accept(office)["status"] == "SUCCEEDED"
     assert office.gateway.begun == []
+
+
+def test_jobs_that_were_queued_together_are_one_rotation(office: Office) -> None:
+    """What waits behind the first is taken back once that is done, and no worker is started for it."""
+    names = [f"job-{number}" for number in range(1, 40)]
+    office.link.answer(GET_JOBS, listed(*((name, 1, 1) for name in names)))
+    for name in names:
+        office.link.answer(f"/{name}/get", described(name, ROTATE))
+        accept(office, name)
+    assert len(office.gateway.begun) == len(names)
+    began = make.NOW + timedelta(seconds=1)
+    office.gateway.records[ORDER] = replace(change(ORDER, Phase.COMMITTED), planned_at=began)
+    office.gateway.not_before = began
+    office.jobs.review()
+    assert sorted(office.gateway.withdrawn) == sorted(f"job:{name}:1" for name in names[1:])
+    for name in names:
+        body = accept(office, name)
+        assert (body["status"], "Already rotated" in body["statusDetails"].get("message", "")) == (
+            "SUCCEEDED", name != "job-1"
+        )  # fmt: skip
+    told = [text for _, text in office.gateway.told if "Already rotated" in text]
+    assert len(told) == len(names) - 1
 
 
 def test_jobs_of_others_are_remembered_within_bounds(office: Office) -> None:
