@@ -148,12 +148,10 @@ class _Tracer:
         self._dying = False
         self._info = ctypes.create_string_buffer(88)
         self._pipe, write_end = os.pipe()
-        gc.freeze()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._pipe)
             _child(work, write_end)
-        gc.unfreeze()
         os.close(write_end)
 
     def run(self) -> Run:
