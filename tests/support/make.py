@@ -229,19 +229,19 @@ def manifest(**changes: Any) -> Manifest:
 
 def event(kind: type[ChangeEvent], at: datetime = NOW, **changes: Any) -> ChangeEvent:
     """Return an event of the given type, complete with what such an event carries."""
-    carried: dict[type[ChangeEvent], dict[str, Any]] = {
-        events.Doubted: {"prove_at": at},
-        events.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
-        events.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
-        events.KeyLost: {"failure": failure(FailureClass.STORE, "key-lost"), "retry_at": at + MINUTE},
-        events.CertificateIssued: {"issued": issued(at)},
-        events.Registered: {"thing_name": THING},
-        events.Deployed: {"probation": 10 * MINUTE},
-        events.Rejected: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
-        events.Condemned: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
+    carried: dict[type[ChangeEvent], Callable[[], dict[str, Any]]] = {
+        events.Doubted: lambda: {"prove_at": at},
+        events.RequestFailed: lambda: {"failure": failure(), "retry_at": at + MINUTE},
+        events.StepFailed: lambda: {"failure": failure(), "retry_at": at + MINUTE},
+        events.KeyLost: lambda: {"failure": failure(FailureClass.STORE, "key-lost"), "retry_at": at + MINUTE},
+        events.CertificateIssued: lambda: {"issued": issued(at)},
+        events.Registered: lambda: {"thing_name": THING},
+        events.Deployed: lambda: {"probation": 10 * MINUTE},
+        events.Rejected: lambda: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
+        events.Condemned: lambda: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
     }
     make: Callable[..., ChangeEvent] = kind
-    return make(at=at, **{**carried.get(kind, {}), **changes})
+    return make(at=at, **{**carried.get(kind, dict)(), **changes})
 
 
 SUCCESSES: dict[type[decide.Action], type[ChangeEvent]] = {
