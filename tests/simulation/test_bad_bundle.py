@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agent.store.store import Store
     from support.simulator import SimulatedClock
 
-FLEET = len(campaigns.places(200, 4))
+FLEET = len(campaigns.places(200, 8))
 DROP = "fleet-2027-03.tar"
 
 

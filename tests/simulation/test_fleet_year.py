@@ -137,14 +137,15 @@ def test_a_quiet_year_has_no_failed_change_and_no_connection_lost(seed: int) -> 
 
 def test_a_year_of_misfortune_is_survived_too() -> None:
     """A third of all steps fails, day after day: budgets are kept and nothing expires."""
-    story = FleetStory(gateways=60, outages=OUTAGES, mishaps=0.33, seed=5)
+    gateways = len(campaigns.places(60, 3))
+    story = FleetStory(gateways=gateways, outages=OUTAGES, mishaps=0.33, seed=5)
     record = Year(story).run()
     asked: dict[int, list[datetime]] = defaultdict(list)
     for gateway, at in record.counted:
         asked[gateway].append(at)
 
-    assert record.failed > 15
-    assert len(record.rotations) == 60
+    assert record.failed > gateways / 4
+    assert len(record.rotations) == gateways
     assert min(*record.slack, *record.left) > DAY
     assert max(most_in_a_day(times) for times in asked.values()) <= Limits().daily_limit
 
@@ -152,7 +153,7 @@ def test_a_year_of_misfortune_is_survived_too() -> None:
 def test_a_fleet_with_maintenance_windows_does_not_begin_when_they_open() -> None:
     """All turns of a day wait for the same two hours of the night, and are spread over them again."""
     night = MaintenanceWindow(start=time(2), end=time(4))
-    gateways = len(campaigns.places(300, 6))
+    gateways = len(campaigns.places(300, 10))
     record = Year(FleetStory(gateways=gateways, windows=(night,), seed=11)).run()
 
     assert set(record.rotations.values()) <= {4, 5}
@@ -164,7 +165,7 @@ def test_a_fleet_with_maintenance_windows_does_not_begin_when_they_open() -> Non
 def test_short_lived_certificates_are_rotated_in_time() -> None:
     """Certificates of a day, of which each of two outages takes a quarter."""
     outages = ((10 * DAY, 6 * HOUR), (31 * DAY + 3 * HOUR, 6 * HOUR))
-    gateways = len(campaigns.places(20, 4))
+    gateways = len(campaigns.places(20, 7))
     story = FleetStory(gateways=gateways, length=40 * DAY, lifetime=DAY, outages=outages, mishaps=0.05, seed=9)
     record = Year(story).run()
 
@@ -226,8 +227,8 @@ def test_an_account_that_is_full_takes_its_gateways_back_within_its_quota() -> N
 
 def test_the_figures_are_the_same_in_each_run_and_grow_with_the_fleet() -> None:
     """A seed tells one story; ten times the fleet has more at once, and no more than ten times as many."""
-    small = peaks(5_000, 1)
+    small = peaks(2_000, 1)
 
-    assert peaks(5_000, 1) == small
-    assert peaks(5_000, 2) != small
-    assert 2 * small.connects < peaks(50_000, 1).connects <= 10 * small.connects
+    assert peaks(2_000, 1) == small
+    assert peaks(2_000, 2) != small
+    assert 2 * small.connects < peaks(20_000, 1).connects <= 10 * small.connects
