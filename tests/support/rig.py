@@ -6,6 +6,7 @@ in `support.process`.
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -14,6 +15,7 @@ from agent.core.values import Kind, Origin
 from agent.operations.execute import Operations
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support import campaigns
 from support.outside import THING
 from support.process import AgentProcess
 from support.troubled import PowerCut, TroubledStore
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 MINUTES = timedelta(minutes=5)  # in which a gateway that can connect is connected again
 
+_DOZEN = 12
+_MINUTE = timedelta(minutes=1)
+_HALF_AN_HOUR = timedelta(minutes=30)
 _SENTENCE = re.compile(r"[^\W_][^\n]* [^\n]*\.")
 
 
@@ -54,13 +59,21 @@ class Rig(AgentProcess):
         return self.follow(patience=patience)
 
     def follow(self, *, patience: timedelta = timedelta(hours=2)) -> Outcome:
-        """Carry the change on, moving the clock over every wait, until it ends or patience does."""
+        """Carry the change on, moving the clock over every wait, until it ends or patience does.
+
+        The waits of a long outage are all alike. In a sample, those after the first dozen take half an hour at least,
+        as on a gateway that is suspended: what comes of an outage must not depend on how often it was noticed.
+        """
         end = self.clock.now() + patience
-        while True:
+        for turn in itertools.count():
             outcome = self.engine.run()
             if outcome.wait is None or outcome.wait.until > end:
-                return outcome
-            self.clock.time = max(self.clock.time, outcome.wait.until)
+                break
+            until = outcome.wait.until
+            if turn >= _DOZEN and campaigns.chosen().sampled:
+                until = max(until, min(self.clock.now() + _HALF_AN_HOUR, end - _MINUTE))
+            self.clock.time = max(self.clock.time, until)
+        return outcome
 
     def enroll(self) -> Outcome:
         """Enrol the gateway and see it committed; it is readmitted at once, for stories in which it loses all."""
