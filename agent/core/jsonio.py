@@ -262,10 +262,14 @@ def _span(value: Any) -> timedelta:
 
 
 def _member(enum: type[E], value: Any) -> E:
-    known: set[object] = set(enum)
-    if not isinstance(value, str | int) or isinstance(value, bool) or value not in known:
+    if not isinstance(value, str | int) or isinstance(value, bool) or value not in _members(enum):
         raise _unfit("one of " + ", ".join(map(str, enum)))
     return enum(value)
+
+
+@cache
+def _members(enum: type[Enum]) -> frozenset[object]:
+    return frozenset(enum)
 
 
 def _list(value: Any) -> list[Any]:
