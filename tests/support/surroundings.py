@@ -6,6 +6,7 @@ a umask and a language: none of it may decide whether a test passes.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -14,6 +15,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -25,6 +27,8 @@ NOBODY = 65534  # a user without rights
 UMASK = 0o022
 FILES = 1024  # that a process may have open, as a service of systemd's
 _STDERR = 2
+_HUGE = 1 << 21  # bytes of a huge page
+_COLLAPSE = 25  # MADV_COLLAPSE of <linux/mman.h>, since Linux 6.1
 
 # What a service manager, a proxy, a terminal or a developer may have set, for this suite or for something else.
 _DROPPED = (
@@ -101,6 +105,23 @@ def lacks(what: str) -> NoReturn:
     if in_ci():
         pytest.fail(f"continuous integration must have it: {what}")
     pytest.skip(what)
+
+
+def take_huge_pages() -> None:
+    """Have what this process holds by now lie in huge pages where the kernel has such: a fork copies their list.
+
+    A process that has read the whole suite holds 270 MB, and forks some thousand times: 18 ms of a processor each in
+    ordinary pages, 6 in huge ones.
+    """
+    library = ctypes.CDLL(None)
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        part, rights, *_, inode, name = (*line.split(maxsplit=5), "")[:6]
+        begin, end = (int(address, 16) for address in part.split("-"))
+        if rights == "rw-p" and inode == "0" and name.strip() in {"", "[heap]"}:
+            begin, end = -(-begin // _HUGE) * _HUGE, end // _HUGE * _HUGE
+            for place in range(begin, end, _HUGE):  # one at a time, since one that cannot be ends the call
+                library.madvise(place, _HUGE, _COLLAPSE)
 
 
 def descriptors() -> set[tuple[str, str]]:
