@@ -139,6 +139,9 @@ def _on_disk(store: Store, number: int) -> OnDisk:
 def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | None:
     try:
         number = store.current() if link == "current" else store.previous()
+        if number is None and link == "current" and next(store.others.whole(()), None) is not None:
+            text = f"There is no current generation, though there has been one; {PUT_RIGHT}"
+            snapshot.damage.append(Damage(critical=True, text=text))
         return None if number is None else store.generation(number)
     except DamagedError as error:
         text = f"The {link} set is not usable. {error} It is not used; {PUT_RIGHT}"

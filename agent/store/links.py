@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.errors import DamagedError
+from agent.errors import DamagedError, StoreError
 from agent.store import disk, durable, generations
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ PREVIOUS = "previous"
 GENERATIONS = "generations"  # the directory that both point into
 
 _TARGET = re.compile(rf"{GENERATIONS}/([0-9]{{6,9}})")
+_MAX_TEXT = 4096  # bytes; what a file system without links writes in place of one is shorter
 
 
 class Links:
@@ -90,10 +91,31 @@ class Links:
         durable.sync(self._root, f"{PREVIOUS} was removed")
         return None
 
-    def clear_way(self) -> str:
+    def meant(self, link: str) -> int | None:
+        """Return the generation that a link leads to, or led to before it was copied; None where that cannot be told.
+
+        A copy of a link is a folder where links were followed, a file with the target in it where there are none (a zip
+        archive, a stick), and a link to a place that is gone where the path was made absolute.
+        """
+        try:
+            return _number(disk.link_target(self._root, link) or "")
+        except DamagedError:
+            pass  # it is no link
+        except StoreError:
+            return None
+        try:
+            folder = generations.manifest_of(self._root, link)
+            return folder.number if folder else _number(disk.read(self._root, link, _MAX_TEXT).decode("latin-1"))
+        except (StoreError, FileNotFoundError):
+            return None
+
+    def clear_way(self, directory: int) -> str:
         """Move out of the way what is no link in a link's place, as a restored backup leaves it; return a note.
 
-        What is in it is a copy of a generation at best, which is still there under its own name. It is kept.
+        A generation that came back under the name of the link alone gets its own name; anything else is kept aside.
+
+        Args:
+            directory: The open directory of the generations.
 
         Raises:
             StoreError: It could not be moved.
@@ -103,8 +125,22 @@ class Links:
             try:
                 disk.link_target(self._root, link)
             except DamagedError:
-                moved.append(durable.put_away(self._root, link, f"{link}.damaged"))
+                moved.append(self._put_away(link, directory))
         return f"What stood in place of a link was set aside as {' and '.join(moved)}." if moved else ""
+
+    def _put_away(self, link: str, directory: int) -> str:
+        number = self.meant(link)
+        its_own = "" if number is None else _target(number)
+        if its_own and disk.is_directory(self._root, link) and not disk.exists(self._root, its_own):
+            durable.rename(self._root, link, its_own)
+            durable.sync(directory, f"generation {number} got its name back")
+            return its_own
+        return durable.put_away(self._root, link, f"{link}.damaged")
+
+
+def _number(text: str) -> int | None:
+    found = _TARGET.findall(text)
+    return int(found[-1]) if found else None
 
 
 def _target(number: int) -> str:

@@ -52,8 +52,29 @@ class OtherSets:
         return number in self._directory.listing().final
 
     def committed(self) -> set[int]:
-        """Return the generations that became final."""
-        return {record.generation for record in self._journal.history() if record.phase.succeeded}
+        """Return the generations that became final, those among them that a backup brought back without the history."""
+        history = self._journal.history()
+        return {record.generation for record in history if record.phase.succeeded} | self._unrecorded(history)
+
+    def _unrecorded(self, history: tuple[ChangeRecord, ...]) -> set[int]:
+        """Return the generations that no record speaks of.
+
+        A change has its record from before its first step until its end is in the history, and what does not become
+        final loses its name: so these were final once, on a disk that came back in part.
+        """
+        try:
+            change = self._journal.recorded()
+        except StoreError:
+            return set()  # it may be of any
+        spoken_of = {record.generation for record in history} | ({change.generation} if change else set())
+        return {number for number in self._directory.listing().final if number not in spoken_of and self._tells(number)}
+
+    def _tells(self, number: int) -> bool:
+        try:
+            self._directory.manifest(number)
+        except StoreError:
+            return False  # some other directory, or nothing that could be used
+        return True
 
     def fallbacks(self, excluded: int) -> tuple[int, ...]:
         """Return the whole generations that were proven once, best first, without one.
@@ -63,13 +84,18 @@ class OtherSets:
         """
         return tuple(self.whole({excluded}))
 
-    def whole(self, excluded: Container[int | None]) -> Iterator[int]:
+    def whole(self, excluded: Container[int | None], first: int | None = None) -> Iterator[int]:
         """Return the whole generations that were proven once, best first, each read when it is asked for.
+
+        Args:
+            excluded: Which are left out.
+            first: The best of them, where that is known.
 
         Raises:
             StoreError: One cannot be read.
         """
-        for number in self.proven():
+        proven = self.proven()
+        for number in sorted(proven, key=lambda number: number != first):
             if number not in excluded and self._directory.is_whole(number):
                 yield number
 

@@ -18,6 +18,7 @@ from agent.errors import DamagedError, StoreError
 from agent.ports import Recovery
 from agent.store import directories, disk, durable, generations, reserve
 from agent.store.change_log import DAMAGED_CHANGE
+from agent.store.links import CURRENT, PREVIOUS
 from agent.store.room import PROBES
 
 if TYPE_CHECKING:
@@ -58,13 +59,15 @@ class Recoverer:
         Raises:
             StoreError: The disk does not let it.
         """
-        self._notes = [note for note in (self._journal.clear_way(), self._links.clear_way()) if note]
+        meant = {link: self._links.meant(link) for link in (CURRENT, PREVIOUS)}
+        ways = (self._journal.clear_way(), self._links.clear_way(self._directory.fd))
+        self._notes = [note for note in ways if note]
         self._clear_litter()
         change, settled = self._recover_change(now)
         if settled:
             self._clear_stages(change)
-        self._recover_current(change)
-        self._recover_previous(change)
+        self._recover_current(change, meant[CURRENT])
+        self._recover_previous(change, meant[PREVIOUS])
         self._recover_reserve(change)
         return Recovery(change=change, notes=tuple(self._notes))
 
@@ -171,11 +174,12 @@ class Recoverer:
         except StoreError as error:
             self._notes.append(f"{error} It is left lying there.")
 
-    def _recover_current(self, change: ChangeRecord | None) -> None:
+    def _recover_current(self, change: ChangeRecord | None, meant: int | None) -> None:
         damage = self._damage_of_current()
         if not damage:
             return
-        for candidate in self._others.proven(change):
+        first = [] if meant is None else [meant]
+        for candidate in (*first, *self._others.proven(change)):
             if self._directory.is_whole(candidate):
                 self._room.on_reserve(self._notes.append, self._links.move_current, candidate)
                 self._notes.append(f"{damage} Generation {candidate} is whole and is current now.")
@@ -193,19 +197,19 @@ class Recoverer:
             return str(error)
         return ""
 
-    def _recover_previous(self, change: ChangeRecord | None) -> None:
+    def _recover_previous(self, change: ChangeRecord | None, meant: int | None) -> None:
         current = self._links.current_or_none()
         try:
             number = self._links.previous()
-            if number is None or (number == current and change is not None):
+            if (number is None and meant in {None, current}) or (number == current and change is not None):
                 return
-            if number != current:
+            if number not in {None, current}:
                 self._directory.read(number)
                 return
             damage = "There is no previous generation apart from the current one."
         except DamagedError as error:
             damage = str(error)
-        candidate = self._room.on_reserve(self._notes.append, self._choose_previous, current)
+        candidate = self._room.on_reserve(self._notes.append, self._choose_previous, current, meant)
         self._notes.append(
             f"{damage} " + (f"Generation {candidate} is previous now." if candidate else "There is none left.")
         )
@@ -218,5 +222,5 @@ class Recoverer:
         except StoreError as error:
             self._notes.append(f"{LACKING}. {error}")
 
-    def _choose_previous(self, current: int | None) -> int | None:
-        return self._links.choose_previous(self._others.whole({current}))
+    def _choose_previous(self, current: int | None, meant: int | None) -> int | None:
+        return self._links.choose_previous(self._others.whole({current}, first=meant))

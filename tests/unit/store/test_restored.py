@@ -1,0 +1,100 @@
+"""A state directory that comes back from a backup: links that were followed, spelt out, made absolute or left out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.store.store import Store
+from support.crashkit.material import NOW
+from support.crashkit.scenarios import scenarios
+from support.stores import ZEROS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _followed(path: Path, link: str) -> None:
+    """Put what a link leads to in its place, as `cp -rL` and `zip -r` do."""
+    held = path / link
+    target = held.resolve()
+    held.unlink()
+    shutil.copytree(target, held)
+
+
+def _spelt_out(path: Path, link: str) -> None:
+    """Leave a file with the target in it, as `unzip` does on a stick, and git without links."""
+    held = path / link
+    target = held.readlink()
+    held.unlink()
+    held.write_text(f"{target}\n")
+
+
+def _made_absolute(path: Path, link: str) -> None:
+    """Leave a link with the path of the machine where the backup was made."""
+    held = path / link
+    target = held.readlink()
+    held.unlink()
+    held.symlink_to(f"/mnt/old/{target}")
+
+
+@pytest.mark.parametrize("copied", [_followed, _spelt_out, _made_absolute])
+@pytest.mark.parametrize("links", [("current", "previous"), ("current",), ("previous",)])
+def test_what_a_copy_has_made_of_a_link_tells_where_it_led(
+    store: Store, path: Path, copied: Callable[[Path, str], None], links: tuple[str, ...]
+) -> None:
+    """Also where that is not the newest generation, as after a rollback."""
+    for link, number in (("current", 2), ("previous", 1)):
+        (path / link).unlink()
+        (path / link).symlink_to(f"generations/00000{number}")
+    for link in links:
+        copied(path, link)
+    store.recover(NOW)
+    assert (store.current(), store.previous()) == (2, 1)
+
+
+def test_a_backup_of_the_set_in_use_alone_brings_it_back(tmp_path: Path, path: Path) -> None:
+    """All that is left is a folder called `current`: the claim may be long gone, and nothing else would connect."""
+    restored = tmp_path / "restored"
+    restored.mkdir(mode=0o700)
+    shutil.copytree((path / "current").resolve(), restored / "current")
+    with Store(restored) as store:
+        store.lock()
+        notes = store.recover(NOW).notes
+        assert notes[0] == "What stood in place of a link was set aside as generations/000003."
+        assert "Generation 3 is whole and is current now." in notes[1]
+        assert (store.current(), store.previous()) == (3, None)
+        store.generation(3)
+
+
+@pytest.mark.parametrize("kept", [("history.jsonl",), ()])
+def test_a_backup_that_left_the_links_out_brings_the_sets_back(store: Store, path: Path, kept: tuple[str, ...]) -> None:
+    """As `rsync -r` makes it, and a stick without links; with the history and without it."""
+    for name in {"current", "previous", "history.jsonl"} - set(kept):
+        (path / name).unlink()
+    store.recover(NOW)
+    assert store.current() == 3
+
+
+def test_a_set_that_no_record_speaks_of_was_final_once_unless_a_change_may_have_made_it(
+    store: Store, path: Path
+) -> None:
+    """What a damaged record has made is of a number that is not known."""
+    (path / "history.jsonl").unlink()
+    assert store.others.committed() == {1, 2, 3}
+    store.save_change(replace(scenarios()["rotation"].plan.first_record(), generation=3))
+    assert store.others.committed() == {1, 2}
+    (path / "change.json").write_bytes(ZEROS)
+    assert store.others.committed() == set()
+
+
+def test_a_directory_of_another_origin_is_no_set_that_was_lost(store: Store, path: Path) -> None:
+    """An empty one, and another generation's copy under a number of its own."""
+    (path / "history.jsonl").unlink()
+    (path / "generations" / "000007").mkdir()
+    shutil.copytree(path / "generations" / "000001", path / "generations" / "000009")
+    assert store.others.committed() == {1, 2, 3}
