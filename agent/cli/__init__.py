@@ -142,11 +142,16 @@ def _looks(arguments: argparse.Namespace) -> bool:
 
 def _defect(error: BaseException, output: Output) -> int:
     """Say that the program is wrong. The text of an unexpected error may hold anything, so only its type is shown."""
+    from agent.cli.surroundings import lack_of  # noqa: PLC0415
     from agent.core.exit_codes import Exit  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
     if os.environ.get("IOT_CERT_TRACEBACK"):
         raise error
+    lack = lack_of(error)
+    if lack is not None:
+        output.error(*lack)
+        return lack[1]
     hint = "Please report it; IOT_CERT_TRACEBACK=1 shows where it happened. The set in use was not changed by it."
     output.error(AgentError(f"This is a defect in iot-cert ({type(error).__name__}).", hint=hint), Exit.DEGRADED)
     return Exit.DEGRADED

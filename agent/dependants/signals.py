@@ -6,6 +6,7 @@ must be a process of the file's owner. A program that does not run is left alone
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -39,13 +40,20 @@ class _UntoldError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Process:
-    """A process, and a descriptor that stays its own when its number becomes another's."""
+    """A process, and a descriptor that stays its own when its number becomes another's; -1 before Linux 5.3."""
 
     pid: int
     fd: int
 
+    def tell(self, number: signal.Signals) -> None:
+        if self.fd < 0:
+            os.kill(self.pid, number)
+        else:
+            signal.pidfd_send_signal(self.fd, number)
+
     def close(self) -> None:
-        descriptors.release(self.fd)
+        if self.fd >= 0:
+            descriptors.release(self.fd)
 
 
 def serve(wanted: Signal, extract: Extract) -> str:
@@ -60,7 +68,7 @@ def serve(wanted: Signal, extract: Extract) -> str:
         if found is None:
             return ""
         with closing(found):
-            signal.pidfd_send_signal(found.fd, signal.Signals[f"SIG{wanted.signal}"])
+            found.tell(signal.Signals[f"SIG{wanted.signal}"])
         clock.sleep(LOOK)
         problem = _stays_up(wanted)
     except _UntoldError as error:
@@ -95,7 +103,7 @@ def _process(wanted: Signal) -> _Process | None:
     if pid is None:
         return None
     try:
-        found = _Process(pid=pid, fd=os.pidfd_open(pid))
+        found = _Process(pid=pid, fd=_descriptor(pid))
     except ProcessLookupError:
         return None  # the file is what a crash left
     try:
@@ -111,6 +119,16 @@ def _process(wanted: Signal) -> _Process | None:
         told = f"{wanted.pid_file} belongs to user {owner}, and process {pid} to user {uid}"
         raise _UntoldError(told, lasting=True)
     return found
+
+
+def _descriptor(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno not in {errno.ENOSYS, errno.EPERM}:
+            raise
+        os.kill(pid, 0)
+        return -1
 
 
 def _said(path: Path) -> tuple[int | None, int]:

@@ -58,8 +58,11 @@ def resolve(host: str, port: int | None, patience: float) -> list[tuple[Any, ...
             found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
     asking = threading.Thread(target=ask, daemon=True)  # it cannot be told to stop, and must not keep the process
-    asking.start()
-    asking.join(max(LEAST, patience))
+    try:
+        asking.start()
+        asking.join(max(LEAST, patience))
+    except RuntimeError:  # no further thread may be started, which is no news of the network
+        ask()
     if not found:
         raise CloudError(failures.name_not_found(host))
     return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.text import duration
 from agent.store.ownership import not_to_be_run
-from agent.system import descriptors, memory, programs
+from agent.system import children, descriptors, memory, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,9 @@ class NoticeCommand:
         if problem:
             loop.post(lambda: on_end(problem))
             return
-        self._pidfd = os.pidfd_open(self._pid)
+        self._end = children.end_of(self._pid)
         self._limit = loop.later(limit, self._overrun)
-        loop.watch(self._pidfd, self._ended)
+        loop.watch(self._end, self._ended)
 
     def _start(self, told: bytes) -> str:
         fd = memory.file_of(told)
@@ -81,10 +81,10 @@ class NoticeCommand:
             os.killpg(self._pid, signal.SIGKILL)
 
     def _ended(self) -> None:
-        self._loop.unwatch(self._pidfd)
+        self._loop.unwatch(self._end)
         self._limit.cancel()
         _, status = os.waitpid(self._pid, 0)
-        os.close(self._pidfd)
+        os.close(self._end)
         how = programs.ended(os.waitstatus_to_exitcode(status))
         if self._overdue:
             how = f"it took longer than {duration(timedelta(seconds=self._seconds))} and was ended"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from agent.core.jsonio import PlainError
 from agent.core.worker_protocol import MAX_LINE, End, Order, WorkerError, decode_answer, encode_order
 from agent.daemon.loop import Alarm
-from agent.system import descriptors, memory
+from agent.system import children, descriptors, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,10 @@ PATIENCE = 900.0  # seconds without a word
 GOODBYE = 90.0  # seconds after its end: what it is connected with may take that long to let go
 
 _IF_IT_DIES = "What was begun is kept and goes on by itself. If it happens again, look for a lack of memory: `dmesg`."
+_IF_NONE_STARTS = (
+    "It is tried again. If it stays so, too many processes run on this gateway, or it is out of memory: `ps ax`, "
+    "`free`, TasksMax= and MemoryMax= of the unit."
+)
 # What belongs to the daemon alone, or would change what a worker's TLS does. For OPENSSL_CONF see `system.openssl`.
 _NOT_PASSED_ON = frozenset({
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "SSLKEYLOGFILE",
@@ -83,18 +87,28 @@ class WorkerProcess:
         self._buffer = bytearray()
         self._over = False
         self._silence = Alarm(loop, self.kill)
-        self._pid, self._output = _spawn(config, encode_order(order))
-        self._pidfd = os.pidfd_open(self._pid)
+        self._pid = 0
+        try:
+            self._pid, self._output = _spawn(config, encode_order(order))
+        except OSError as error:
+            end = _not_started(error)
+            loop.post(lambda: on_end(end))
+            return
+        self._end = children.end_of(self._pid)
         loop.watch(self._output, self._readable)
         self._listen()
 
     def stop(self) -> None:
         """Have it end between two steps."""
-        signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it now."""
-        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pid:
+            os.kill(self._pid, number)  # which is its own until `_ended` has reaped it
 
     def _listen(self) -> None:
         self._silence.set(GOODBYE if self._over else PATIENCE)
@@ -103,7 +117,7 @@ class WorkerProcess:
         data = os.read(self._output, 65_536)
         if not data:
             self._loop.unwatch(self._output)
-            self._loop.watch(self._pidfd, self._ended)
+            self._loop.watch(self._end, self._ended)
             return
         self._listen()
         first, *others = data.split(b"\n")
@@ -130,10 +144,11 @@ class WorkerProcess:
             self._on_progress(answer)
 
     def _ended(self) -> None:
-        self._loop.unwatch(self._pidfd)
+        self._loop.unwatch(self._end)
         self._silence.cancel()
         _, status = os.waitpid(self._pid, 0)
-        os.close(self._pidfd)
+        self._pid = 0
+        os.close(self._end)
         os.close(self._output)
         if not self._over:
             self._over = True
@@ -146,23 +161,37 @@ def _died(code: int) -> End:
     return End(error=WorkerError(message=message, hint=_IF_IT_DIES, died=True))
 
 
+def _not_started(error: OSError) -> End:
+    message = f"No worker process can be started: {os.strerror(error.errno or 0)}."
+    return End(error=WorkerError(message=message, hint=_IF_NONE_STARTS, died=True))
+
+
 def _spawn(config: Path, order: bytes) -> tuple[int, int]:
     """Start a worker with its order waiting for it, and return its process id and what it writes to."""
-    order_read = memory.file_of(order)
     output_read, output_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = _started(config, order, output_write)
+    except OSError:
+        os.close(output_read)
+        raise
+    finally:
+        os.close(output_write)
+    os.set_blocking(output_read, False)
+    return pid, output_read
+
+
+def _started(config: Path, order: bytes, output: int) -> int:
+    order_read = memory.file_of(order)
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     descriptors.keep()
     try:
-        pid = os.posix_spawn(
+        return os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-m", "agent.worker.main", "--config", str(config)],
             environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, order_read, 0), (os.POSIX_SPAWN_DUP2, output_write, 1)],
+            file_actions=[(os.POSIX_SPAWN_DUP2, order_read, 0), (os.POSIX_SPAWN_DUP2, output, 1)],
             setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],
             setsigmask=[signal.SIGTERM],  # until the worker can end in order; it must not be lost before
         )
     finally:
-        for fd in (order_read, output_write):
-            os.close(fd)
-    os.set_blocking(output_read, False)
-    return pid, output_read
+        os.close(order_read)

@@ -1,0 +1,46 @@
+"""The end of a child, on a kernel that has a descriptor for it and on one that has none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.system import children
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(params=["", errno.ENOSYS, errno.EPERM], ids=["Linux 5.3", "older", "forbidden"], autouse=True)
+def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vendor's kernel of 4.19, and a container whose list of system calls is older than this one."""
+
+    def refused(_: int) -> int:
+        raise OSError(request.param, os.strerror(request.param))
+
+    if request.param:
+        monkeypatch.setattr(os, "pidfd_open", refused)
+
+
+@pytest.fixture(name="child")
+def _child() -> Iterator[int]:
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+    yield pid
+    os.waitpid(pid, 0)
+
+
+def test_a_child_that_ended_can_be_told_from_one_that_runs(child: int) -> None:
+    """It is not reaped by that: its number stays its own until the starter does."""
+    with closing(select.epoll()) as poll:
+        end = children.end_of(child)
+        poll.register(end, select.EPOLLIN)
+        os.kill(child, 0)
+        os.kill(child, signal.SIGKILL)
+        assert [fd for fd, _ in poll.poll()] == [end]
+        os.close(end)
