@@ -22,6 +22,7 @@ _REMEDIES = dict.fromkeys(
     (errno.EACCES, errno.EPERM),
     "Give it to the user that the daemon works as; systemd does so where the unit has RuntimeDirectory=.",
 )
+_ANOTHER = "Name another `runtime_dir`."
 _ELSE = "Or name another `runtime_dir`."
 
 
@@ -65,9 +66,8 @@ class SingleInstance:
             raise AgentError(text, hint="Move it out of the way, or name another `runtime_dir`.") from error
         except OSError as error:
             text = f"runtime_dir {directory} cannot be used: {os.strerror(error.errno or 0)}."
-            raise AgentError(
-                text, hint=f"{_REMEDIES.get(error.errno or 0, disk.remedy(error.errno))} {_ELSE}"
-            ) from error
+            remedy = _REMEDIES.get(error.errno or 0, disk.remedy(error.errno))
+            raise AgentError(text, hint=f"{remedy} {_ELSE}" if remedy else _ANOTHER) from error
 
     def _holds_runtime(self) -> bool:
         """Whether the lock that is held is still what another daemon would find."""

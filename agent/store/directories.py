@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from agent.errors import StoreError
 from agent.store import disk, durable
 from agent.system import descriptors
 
@@ -70,10 +72,20 @@ def try_out(dir_fd: int, size: int) -> None:
             os.posix_fallocate(fd, 0, size)
         finally:
             descriptors.release(fd)
-    durable.link_unsynced(dir_fd, durable.TEMPORARY + link, file)
+    _try_link(dir_fd, durable.TEMPORARY + link, file)
     for name in (file, link):
         with disk.explained(f"rename {durable.TEMPORARY + name} to {name}"):
             durable.move_unsynced(dir_fd, durable.TEMPORARY + name, name)
+
+
+def _try_link(dir_fd: int, name: str, target: str) -> None:
+    """Make a link beside a file that was just made, so that what forbids it is the file system and no mode."""
+    try:
+        durable.link_unsynced(dir_fd, name, target)
+    except StoreError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        raise error from OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 def erase_directory(dir_fd: int, name: str, public: frozenset[str] = frozenset()) -> None:

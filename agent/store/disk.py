@@ -23,8 +23,16 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BROKEN = "The disk reports an error: read `dmesg`; the set in use was not touched by this step."
 _DEAD = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO}  # a bad block, and what file systems say of damage
 
+# What a file system says of what it has not got: links (vfat), locks (NFS without its service).
+_LACKING = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
+
 _REMEDIES = {
     **dict.fromkeys(_DEAD, _BROKEN),
+    **dict.fromkeys(
+        _LACKING,
+        "This file system lacks what that takes, as vfat has no links and some network file systems no locks: use one "
+        "of the gateway's own, such as ext4.",
+    ),
     errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
     errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
     errno.EROFS: "The file system is mounted read-only: remount it read-write (`sudo mount -o remount,rw`).",

@@ -102,6 +102,8 @@ def test_a_missing_directory_is_an_explained_error(tmp_path: Path) -> None:
         (errno.EFBIG, "LimitFSIZE="),
         (errno.ENAMETOOLONG, "shorter name"),
         (errno.ESTALE, "mount it again"),
+        (errno.ENOLCK, "no locks"),
+        (errno.EOPNOTSUPP, "such as ext4"),
     ],
 )
 def test_an_error_says_what_to_do(number: int, hint: str) -> None:

@@ -130,6 +130,26 @@ def test_replacing_clears_an_earlier_try_away(tmp_path: Path, folder: int) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_sync_a_directory_puts_nothing_in_doubt(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As CIFS before Linux 4.17 and some file systems of FUSE; of a file the same error stays one."""
+    lacking = [stat.S_IFDIR]
+
+    def without(fd: int) -> None:
+        if stat.S_IFMT(os.fstat(fd).st_mode) in lacking:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", without)
+    durable.replace(folder, "f", b"new", durable.Modes())
+    assert (tmp_path / "f").read_bytes() == b"new"
+    lacking.append(stat.S_IFREG)
+    with pytest.raises(StoreError, match="Cannot write f"):
+        durable.replace(folder, "f", b"newer", durable.Modes())
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
 def test_a_replacement_is_in_doubt_when_only_its_last_sync_failed(tmp_path: Path) -> None:
     """It is there, and a power cut may undo it: neither success nor failure."""
     (tmp_path / "a").write_bytes(b"old")

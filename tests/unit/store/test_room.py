@@ -44,6 +44,22 @@ def test_a_preflight_finds_out_that_no_directory_can_be_renamed(
     assert snapshot(path) == before
 
 
+def test_a_preflight_names_a_file_system_without_links(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel says of vfat what it says of a missing permission, which no `sudo` would mend."""
+    before = snapshot(path)
+
+    def vfat(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "symlink", vfat)
+    with pytest.raises(StoreError, match=r"Cannot make a generation in .*: Operation not supported") as caught:
+        store.room.preflight()
+    assert "vfat has no links" in caught.value.hint
+    assert snapshot(path) == before
+
+
 def test_a_preflight_clears_an_earlier_one_away(store: Store, path: Path) -> None:
     """What a crash left does not make it fail."""
     for name in (".new-preflight", ".new-preflight.moved"):
