@@ -6,7 +6,8 @@ chain. The authority above the certificate itself is no anchor, though it lies i
 gateways' certificates must not thereby be able to play the endpoint. What is returned is canonical: the agent's own
 spelling of what was read.
 
-It refuses to guess: two keys, a key without its certificate and a file that is nothing of this are said to be so.
+It refuses to guess: two keys, a key without its certificate and a file that is nothing of this are said to be so. In a
+directory, what does not even look like any of it lies beside: a readme, a script, a manifest of ours.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ _ONE_OF_MANY = (
 _PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----",
                 b"-----BEGIN NEW CERTIFICATE REQUEST-----", b"-----BEGIN X509 CRL-----")  # fmt: skip
 _ERASED = b"\0\xff \t\r\n"  # what a copy that was cut off, and erased flash, leave
+_SEQUENCE = b"\x30"  # with which each of these begins as DER
 _PASSED_OVER_AS_DER = (load_der_public_key, load_der_x509_csr, load_der_x509_crl)
 
 
@@ -117,11 +119,14 @@ def bring(paths: Iterable[Path], password: bytes | None, patience: float = TOGET
         MaterialError: Something cannot be read, takes too long, or does not make a set.
     """
     pile = _Pile(patience)
-    for path, data in _contents(paths):
+    given = list(paths)
+    for path, data in _contents(given):
+        plain = pem_of(data)
         try:
-            _sort(pile, pem_of(data), password)
+            _sort(pile, plain, password)
         except MaterialError as error:
-            raise MaterialError(f"{path}: {error}", hint=error.hint) from None
+            if path in given or not _is_unlike(plain):
+                raise MaterialError(f"{path}: {error}", hint=error.hint) from None
     return _brought(pile)
 
 
@@ -136,6 +141,13 @@ def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
             why = _NO_FILE if error.errno == errno.ENXIO else f"it cannot be read: {error.strerror}"
             raise MaterialError(f"{file}: {why}") from None
         yield file, data
+
+
+def _is_unlike(found: bytes) -> bool:
+    """Whether something neither is nor ever was a key, a certificate or a container: what a slip has spoilt counts."""
+    data = containers.as_plain(found)
+    marked = any(mark in data for mark in (b"BEGIN", b"PRIVATE KEY", b"CERTIFICATE"))
+    return bool(data.strip(_ERASED)) and data[:1] != _SEQUENCE and not marked and containers.known(data) is None
 
 
 def _files(path: Path) -> list[Path]:

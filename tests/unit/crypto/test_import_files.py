@@ -243,6 +243,44 @@ def test_directories_in_a_directory_are_passed_over(stick: Stick) -> None:
     assert stick.credential().key_pem == spelt(EC)
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        b"read me\n",
+        b"#!/bin/sh\npython3 basicPubSub.py\n",
+        b'{"Version": "2012-10-17"}',
+        b"\x89PNG\r\n",
+        b"\0\0\0\1Bud1",
+    ],
+    ids=["text", "script", "policy", "picture", "folder of a Mac"],
+)
+def test_what_looks_like_none_of_it_lies_beside_in_a_directory_and_is_named_when_it_is_meant(
+    stick: Stick, beside: bytes
+) -> None:
+    """As in the kit that AWS IoT has a person download, and in a generation that comes back from a backup."""
+    stick.put(key=spelt(EC), certificate=pem(issued()), other=beside)
+    assert stick.credential().key_pem == spelt(EC)
+    assert "it is no key, certificate or PKCS #12 file" in stick.complaint("key", "certificate", "other")
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (b"", "it is empty"),
+        (b"----BEGIN CERTIFICATE----\nMIIB\n", "it is no key"),
+        ("—BEGIN PRIVATE KEY—\n".encode(), "it is no key"),
+        (b"\x30\x82\x04\x00cut off", "it is no key"),
+        (b"\xfe\xed\xfe\xed\0\0", "JKS"),
+        (b"PK\x03\x04", "a ZIP archive"),
+    ],
+    ids=["empty", "a dash short", "long dashes", "cut off", "Java's", "packed"],
+)
+def test_what_a_person_may_have_meant_is_named_in_a_directory_too(stick: Stick, spoilt: bytes, said: str) -> None:
+    """Else a set of before would be taken, and nothing said of the new one."""
+    stick.put(key=spelt(EC), certificate=pem(issued()), other=spoilt)
+    assert said in stick.complaint()
+
+
 def test_everything_that_the_console_offers_may_lie_there(stick: Stick) -> None:
     """AWS IoT has the public key downloaded beside the private one; a request is left over from `openssl req`."""
     public = EC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -206,9 +206,9 @@ def test_no_anchor_is_made_up(stick: Stick) -> None:
     ids=["empty", "blank", "text", "der-like", "noughts", "erased"],
 )
 def test_garbage_is_named(stick: Stick, data: bytes, what: str) -> None:
-    """With its file; where a copy left nothing, no other password helps."""
+    """With its file, where it was named; where a copy left nothing, no other password helps."""
     stick.put(key=spelt(EC), certificate=pem(issued()), rubbish=data)
-    told = stick.complaint()
+    told = stick.complaint("key", "certificate", "rubbish")
     assert f"{stick.path / 'rubbish'}: it is {what}" in told
 
 
