@@ -5,11 +5,10 @@ The SDK and the cryptography library are imported here, when a verb needs them, 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import secrets
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -290,14 +289,13 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
 
 
 def _enrollment_client_id(config: Config) -> str:
-    """Return a client id for before there is a thing: stable, and different on every machine."""
+    """Return a client id for before there is a thing."""
     if config.thing_name is not None:
         return client_ids.made(config.client_id, config.thing_name)
-    try:
+    machine = b""
+    with suppress(OSError):
         machine = MACHINE_ID.read_bytes()
-    except OSError:
-        machine = secrets.token_bytes(16)
-    return "iot-cert-agent-" + hashlib.sha256(b"iot-cert-agent " + machine).hexdigest()[:16]
+    return client_ids.unnamed(machine, secrets.token_bytes(16))
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -46,6 +46,25 @@ def made(template: str, thing: str) -> str:
     return start.decode(errors="ignore") + f"{mark}{rest}".encode()[:MAX].decode(errors="ignore")
 
 
+_MACHINE_ID = re.compile(rb"(?!0{32})[0-9a-f]{32}\s*\Z")  # machine-id(5)
+
+
+def unnamed(machine_id: bytes, chance: bytes) -> str:
+    """Return a client id for a gateway that has no thing yet: one of its own, and stable where the machine has an id.
+
+    An image has none, or says `uninitialized`, until its first start writes one. With a read-only root that is for
+    ever, and on each gateway of a fleet: with one client id they would end each other's enrolments.
+
+    Args:
+        machine_id: The content of /etc/machine-id; empty where there is none.
+        chance: Random bytes, for a machine without one.
+    """
+    import hashlib  # noqa: PLC0415 - as above
+
+    machine = machine_id if _MACHINE_ID.match(machine_id) else chance
+    return "iot-cert-agent-" + hashlib.sha256(b"iot-cert-agent " + machine).hexdigest()[:16]
+
+
 CUT = (
     "The thing's name leaves no room for `client_id`, of which AWS IoT Core takes 128 bytes, so it was cut: allow "
     "exactly this id in the IoT policy, or set a shorter `client_id`."

@@ -108,3 +108,19 @@ def test_a_refused_client_id_that_is_not_the_things_name_is_told_of_the_attachme
     assert "takes no other id than gw-1, unless the certificate is attached exclusively" in told
     assert "`ThingPrincipalType: EXCLUSIVE_THING`" in told
     assert plainly_attached("gw-1", "gw-1") == plainly_attached("claim-7", "") == ""
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_a_gateway_without_a_thing_is_known_by_its_machine_id(ending: bytes) -> None:
+    """It is the same after a restart, and another on another machine."""
+    one, other = b"3d1219c7c4c5404aaa1f6d2a48adfda4" + ending, b"3d1219c7c4c5404aaa1f6d2a48adfda5" + ending
+    assert client_ids.unnamed(one, b"a") == client_ids.unnamed(one, b"b") != client_ids.unnamed(other, b"a")
+    assert re.fullmatch("iot-cert-agent-[0-9a-f]{16}", client_ids.unnamed(one, b"a"))
+
+
+@pytest.mark.parametrize(
+    "machine", [b"", b"\n", b"uninitialized\n", b"0" * 32, b"\0" * 33, b"3d1219c7", b"gateway image 7\n"]
+)
+def test_what_a_whole_fleet_has_in_place_of_a_machine_id_tells_no_two_gateways_apart(machine: bytes) -> None:
+    """As in an image whose root is read-only, from the factory on."""
+    assert client_ids.unnamed(machine, b"a") != client_ids.unnamed(machine, b"b")
