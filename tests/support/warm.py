@@ -13,6 +13,7 @@ This module is also that process: ``python -m support.warm FD``, and reads one c
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -48,6 +49,8 @@ NO_STORE = {"SSL_CERT_FILE": os.devnull}
 FORKS_WORKERS = "warm-workers"  # the process of a forked daemon that does, in /proc/PID/comm
 _MOST = 1 << 18  # bytes of a message
 _OUTPUTS = (1, 2)
+_NETWORK = Path("/proc/thread-self/ns/net")  # of a test that has one of its own, its command's too
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
 _used = [0.0]  # seconds of a processor that commands have used
 
 
@@ -160,9 +163,8 @@ def _forked(
     message = json.dumps(order).encode()
     assert len(message) < _MOST
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        forker = _forker(os.getpid(), str(Path("/proc/thread-self/ns/net").readlink()))
-        socket.send_fds(forker, [message], [theirs.fileno(), *outputs])
+    with theirs, _NETWORK.open("rb") as network:
+        socket.send_fds(_forker(os.getpid()), [message], [theirs.fileno(), network.fileno(), *outputs])
     return Forked(arguments, ours)
 
 
@@ -180,8 +182,8 @@ def used() -> float:
 
 
 @cache
-def _forker(_tester: int, _network: str) -> socket.socket:
-    """Start the process that forks, for this process and its network namespace; it ends when this process has."""
+def _forker(_tester: int) -> socket.socket:
+    """Start the process that forks, for this process; it ends when this process has."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
@@ -219,13 +221,13 @@ def serve(orders: socket.socket) -> None:
                 poll.unregister(ready)
                 _tell(ready, *running.pop(ready))
                 continue
-            message, passed, _, _ = socket.recv_fds(orders, _MOST, 1 + len(_OUTPUTS))
+            message, passed, _, _ = socket.recv_fds(orders, _MOST, 2 + len(_OUTPUTS))
             if not message:
                 os._exit(0)
             pid = os.fork()
             if pid == 0:
                 orders.detach()
-                return _become(json.loads(message), passed[1:])
+                return _become(json.loads(message), passed[1], passed[2:])
             os.write(passed[0], str(pid).encode())
             for output in passed[1:]:
                 os.close(output)
@@ -242,8 +244,10 @@ def _tell(shown: int, pid: int, replies: int) -> None:
     os.close(shown)
 
 
-def _become(order: dict[str, Any], outputs: list[int]) -> None:
+def _become(order: dict[str, Any], network: int, outputs: list[int]) -> None:
     """Have this process be as one that the launcher has started."""
+    if not os.path.sameopenfile(network, os.open(_NETWORK, os.O_RDONLY)):  # only root may, and only root has two
+        assert ctypes.CDLL(None).setns(network, _NEW_NETWORK) == 0
     for given, place in zip(outputs, _OUTPUTS, strict=True):
         os.dup2(given, place)
     os.closerange(3, 1 << 16)

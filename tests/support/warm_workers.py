@@ -4,6 +4,9 @@ A process beside the daemon forks them, since the daemon itself has threads of t
 all the same, as `posix_spawn` would have them (CLONE_PARENT): it waits for them, and they end with it. What differs is
 the start: no interpreter begins, and no module is read. So their command line is the daemon's; a test that looks at
 it, or at the start itself, has the daemon started instead (``RunningDaemon(gateway, started=True)``).
+
+Such a daemon reads its configuration itself, as one does that can have no child: the child that reads it elsewhere
+would be an interpreter, which costs two thirds of what starting the daemon does.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.config import apart
+from agent.config.reader import load
+from agent.daemon import app
 from agent.daemon.work import worker_process
 from agent.system import memory
 from agent.worker import main as worker
@@ -34,7 +40,10 @@ _MOST = 1 << 18  # bytes of a message
 
 
 def arrange() -> None:
-    """Have this process, which is to become a daemon, get its workers so; returns in the daemon alone."""
+    """Have this process, which is to become a daemon, get its workers so, and its configuration.
+
+    Returns in the daemon alone.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ours.close()
@@ -43,6 +52,8 @@ def arrange() -> None:
         end(worker.main())
     theirs.close()
     vars(worker_process)["_spawn"] = partial(_spawn, ours)
+    for module in (apart, app):
+        vars(module)["load_apart"] = load
 
 
 def _spawn(forker: socket.socket, config: Path, order: bytes) -> tuple[int, int]:
