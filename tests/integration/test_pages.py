@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support import warm
 from support.fleet import until
 from support.gateway import COMMAND
 from support.pages import ROOT, blocks, lines, section
@@ -19,24 +22,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+SHELLS = {*"|&;<>$`()*?"}  # what a shell makes something of
 SIGNERS = "When a signer of trust bundles is compromised"
 
 
 class Terminal:
-    """Types lines of a page, with another directory and this tree's own command."""
+    """Types lines of a page, with another directory and this tree's own command.
+
+    A line that is this command and needs no shell is forked (see `support.warm`); all others a shell carries out.
+    """
 
     def __init__(self, directory: Path, *, cwd: Path = ROOT) -> None:
         self._cloud, self._cwd = directory / "cloud", cwd
+        self._log = directory / "beside.log"
 
     def _here(self, line: str) -> str:
         named = re.sub(r"(?<![\w/-])(\.venv/bin/)?iot-cert(?= )", COMMAND, line)
         return named.replace("/tmp/cloud", str(self._cloud))  # noqa: S108 - the page's own
 
+    def _words(self, line: str) -> list[str]:
+        """Return what stands after the command's name; nothing where a line is more than this command."""
+        first, *words = shlex.split(here := self._here(line), comments=True)
+        return words if first == COMMAND and not SHELLS & {*here} else []
+
     def types(self, line: str, expect: int | None = 0) -> str:
         """Type a line, hold it to its exit code, and return what is printed."""
-        done = subprocess.run(
-            ["sh", "-c", self._here(line)], cwd=self._cwd, capture_output=True, text=True, check=False, timeout=400
-        )
+        if words := self._words(line):
+            done = warm.run(words, cwd=self._cwd, env=os.environ, timeout=400)
+        else:
+            done = subprocess.run(
+                ["sh", "-c", self._here(line)], cwd=self._cwd, capture_output=True, text=True, check=False, timeout=400
+            )
         assert "Traceback" not in done.stdout + done.stderr
         assert expect in {None, done.returncode}, (line, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
@@ -44,17 +60,13 @@ class Terminal:
     @contextmanager
     def beside(self, line: str) -> Iterator[None]:
         """Let a line run in another terminal, until Ctrl-C."""
-        with subprocess.Popen(
-            ["sh", "-c", f"exec {self._here(line)}"],
-            cwd=self._cwd,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            try:
-                yield
-            finally:
-                process.terminate()
-                process.wait(timeout=60)
+        words = self._words(line)
+        process = warm.start(words, cwd=self._cwd, log=self._log, daemon=words[-1] == "run")
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
 
     def until_up(self, *, after: str = "") -> str:
         """Return the certificate in use once the daemon is at rest and connected with it.
