@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,26 @@ def bare(run_folder: Path, tmp_path: Path) -> Iterator[Installed]:
 @pytest.fixture
 def gateway(run_folder: Path, tmp_path: Path) -> Iterator[Installed]:
     """Return a gateway out of the factory, down: the package, a configuration and a claim certificate, and no state."""
-    machine = Machine(tmp_path / "disk", images.factory(run_folder))
-    with Installed(machine, tmp_path / "cloud") as installed:
+    with _out_of_the_factory(run_folder, tmp_path) as installed:
+        yield installed
+
+
+@pytest.fixture(scope="module")
+def enrolled(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """Return one that has been booted and is connected, for the tests of a file that leave it so.
+
+    Each of them begins with the generation that is in use then, and puts back what it changes.
+    """
+    with _out_of_the_factory(run_folder, tmp_path_factory.mktemp("enrolled")) as installed:
+        installed.machine.boot()
+        installed.until_up(1)
+        yield installed
+
+
+@contextmanager
+def _out_of_the_factory(run_folder: Path, directory: Path) -> Iterator[Installed]:
+    machine = Machine(directory / "disk", images.factory(run_folder))
+    with Installed(machine, directory / "cloud") as installed:
         installed.configure()
         installed.equip()
         yield installed

@@ -102,15 +102,22 @@ AARCH64 = (183).to_bytes(2, "little")  # <elf.h>: EM_AARCH64
 LAUNCHER = "#!/usr/bin/env -S --block-signal=INT /usr/lib/iot-cert-agent/bin/python3 -I\n"
 
 
-def test_apt_installs_a_daemon_that_waits_for_its_configuration(bare: Installed, run_folder: Path) -> None:
+def test_apt_installs_a_daemon_removes_it_with_its_state_kept_and_asks_before_keys_are_purged(
+    bare: Installed, run_folder: Path
+) -> None:
+    """One machine's life with the package, from a daemon that waits for its configuration to nothing that is left."""
+    bare.machine.boot()
+    a_daemon_waits_for_its_configuration(bare, field(images.package(run_folder), "Version"))
+    removing_keeps_the_state(bare)
+    purging_asks(bare)
+
+
+def a_daemon_waits_for_its_configuration(bare: Installed, version: str) -> None:
     """Enabled and running at once, whatever is configured; one file edited, a claim put in place, and it enrols."""
-    machine = bare.machine.boot()
+    machine = bare.machine
     machine.run(*INSTALL)
     assert machine.read("/usr/bin/iot-cert").startswith(LAUNCHER)
-    assert (
-        machine.run("/usr/bin/iot-cert", "--version").out
-        == f"iot-cert {field(images.package(run_folder), 'Version')}\n"
-    )
+    assert machine.run("/usr/bin/iot-cert", "--version").out == f"iot-cert {version}\n"
     for unit in UNITS:
         assert machine.run("systemctl", "is-enabled", unit).out == "enabled\n"
         assert machine.run("systemctl", "is-active", unit).out == "active\n"
@@ -133,22 +140,22 @@ def test_apt_installs_a_daemon_that_waits_for_its_configuration(bare: Installed,
     ]
 
 
-def test_removing_keeps_the_state_and_purging_asks(bare: Installed) -> None:
-    """After a remove the same generation goes on; a purge erases keys only when a file says so."""
-    machine = bare.machine.boot()
-    machine.run(*INSTALL)
-    bare.equip()
-    bare.configure()
-    machine.run("systemctl", "restart", SERVICE)
-    bare.until_up()
+def removing_keeps_the_state(bare: Installed) -> None:
+    """After a remove the same generation goes on."""
+    machine = bare.machine
     key = machine.read(f"{STATE}/current/key.pem")
-
     machine.run("apt-get", "remove", "--yes", "iot-cert-agent")
     assert machine.run("systemctl", "is-active", SERVICE, expect=None).out == "inactive\n"
     assert not machine.path("/usr/lib/iot-cert-agent").exists()
     machine.run(*INSTALL)
     assert bare.until_up() == 1
+    assert machine.read(f"{STATE}/current/key.pem") == key
 
+
+def purging_asks(bare: Installed) -> None:
+    """A purge erases keys only when a file says so."""
+    machine = bare.machine
+    key = machine.read(f"{STATE}/current/key.pem")
     told = machine.run("apt-get", "purge", "--yes", "iot-cert-agent")
     assert f"kept in {STATE}" in told.out + told.err
     assert not machine.path("/etc/iot-cert-agent/config.yaml").exists()

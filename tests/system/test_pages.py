@@ -252,42 +252,42 @@ def test_a_gateway_that_has_a_certificate_already(bare: Installed) -> None:
     assert len(bare.certificates()) == 1
 
 
-def test_a_factory_reset(gateway: Installed) -> None:
+def test_a_factory_reset(enrolled: Installed) -> None:
     """The keys are gone, and the gateway is another one to the cloud."""
-    machine = gateway.machine.boot()
-    gateway.until_up()
+    machine = enrolled.machine
+    enrolled.until_up()
     machine.write("/usr/bin/sudo", SUDO, 0o755)
     before = machine.read(f"{STATE}/current/key.pem")
-    gateway.cloud.stack.arm("0042", TOKEN)  # the operator's side: its serial number may enrol once more
+    enrolled.cloud.stack.arm("0042", TOKEN)  # the operator's side: its serial number may enrol once more
     stop, shred, remove, start = lines(blocks(section(INTEGRATOR, "Factory reset"))[0])
     for line in (stop, shred, remove):
         types(machine, line)
     assert not machine.path(STATE).exists()
     types(machine, start)
-    gateway.until_up(1)
+    enrolled.until_up(1)
     assert machine.read(f"{STATE}/current/key.pem") != before
     assert [change["kind"] for change in machine.history()] == ["enroll"]
 
 
-def test_what_to_do_about_a_compromise(gateway: Installed) -> None:
+def test_what_to_do_about_a_compromise(enrolled: Installed) -> None:
     """A gateway's key, the claim, and signers of whom nothing is left to trust."""
-    machine = gateway.machine.boot()
-    gateway.until_up()
+    machine = enrolled.machine
+    enrolled.until_up()
     machine.write("/usr/bin/sudo", SUDO, 0o755)
     rotate, retire, status = lines(blocks(section(SECURITY, "When a gateway's key is compromised"))[0])
     for line in (rotate, retire):
         types(machine, line)
     assert json.loads(types(machine, status))["retirements"] == []
-    first, second = gateway.certificates()
+    first, second = enrolled.certificates()[-2:]
     assert (first.status, second.status) == (Status.INACTIVE, Status.ACTIVE)
 
-    machine.write("/root/claim.pem", gateway.cloud.claim.certificate_pem)
-    machine.write("/root/claim.key", gateway.cloud.claim.key_pem)
+    machine.write("/root/claim.pem", enrolled.cloud.claim.certificate_pem)
+    machine.write("/root/claim.key", enrolled.cloud.claim.key_pem)
     for line in lines(blocks(section(SECURITY, "When the claim certificate is compromised"))[0]):
         types(machine, line)
     assert machine.path("/etc/iot-cert-agent/claim/key.pem").stat().st_mode & 0o777 == 0o600
 
-    sign_a_bundle(gateway)
+    sign_a_bundle(enrolled)
     machine.run("rm", "/etc/iot-cert-agent/trust/root.json")
     machine.write("/root/1.root.json", machine.read("/root/repository/metadata/1.root.json"))
     for line in lines(blocks(section(SECURITY, "When a signer of trust bundles is compromised"))[-1]):
