@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from agent.sandbox.authority import Authority
 from support.boot.dependants import (
     CERTS,
@@ -117,6 +119,7 @@ echo "$(id -un) $IOT_CERT_PHASE $IOT_CERT_GENERATION $IOT_CERT_THING $IOT_CERT_C
 """
 
 
+@pytest.mark.whole
 def test_a_unit_that_does_not_take_the_new_set_up_decides_what_becomes_of_it(gateway: Installed) -> None:
     """With `rollback` everybody is served the old set again; with `degrade` it goes on, and is put right by hand."""
     with_nginx(gateway)
@@ -202,6 +205,7 @@ HOLD, HELD = "/run/hold", "/run/held"
 WAIT = f"#!/bin/sh\ntouch {HELD}\nwhile [ -e {HOLD} ]; do sleep 0.05; done\n"
 
 
+@pytest.mark.whole
 def test_the_plug_is_pulled_while_they_are_served_and_anchors_come(gateway: Installed) -> None:
     """After the boot all of them agree; later a signed bundle in the inbox reaches mosquitto's own copy."""
     with_both(gateway)

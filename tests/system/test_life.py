@@ -6,6 +6,8 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from agent.sandbox.authority import Authority
 from support import campaigns
 from support.boot.installed import CONFIG
@@ -152,6 +154,7 @@ def test_it_rotates_unattended_once_a_reload_says_so(gateway: Installed) -> None
     assert gateway.until_up() == current
 
 
+@pytest.mark.whole
 def test_a_bundle_of_anchors_is_installed_from_the_inbox(gateway: Installed) -> None:
     """The package's own command signs it, a copy into the inbox is all a pipeline does, and the endpoint may move."""
     machine = gateway.machine.boot()

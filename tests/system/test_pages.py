@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -228,6 +229,7 @@ def test_the_pipelines_page(gateway: Installed) -> None:
     assert gateway.until_up() == 4
 
 
+@pytest.mark.whole
 def test_a_gateway_that_has_a_certificate_already(bare: Installed) -> None:
     """It is taken over where it lies, which it does not leave, and none is asked for."""
     machine = bare.machine.boot()
