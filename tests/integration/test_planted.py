@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import planted
+from support import campaigns, planted
 from support.daemon import RunningDaemon
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ def test_what_cannot_be_moved_is_told_and_the_gateway_rotates(passable: Gateway,
         daemon.until_up(2)
 
 
-@pytest.mark.parametrize("user", [0, AGENT])
-@pytest.mark.parametrize("kind", ["immutable", "device", "stranger", "sparse", "loop"])
-def test_a_daemon_starts_whatever_stands_at_its_names(passable: Gateway, user: int, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "user"), campaigns.pairs(["immutable", "device", "stranger", "sparse", "loop"], [0, AGENT])
+)
+def test_a_daemon_starts_whatever_stands_at_its_names(passable: Gateway, kind: str, user: int) -> None:
     """A daemon that does not start renews nothing; what it cannot move it tells."""
     run = hand_over(passable, user)
     for name in RUNTIME:
