@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from reference import documents
 from support import formats
 from support.json_schema import misfits
@@ -20,28 +18,26 @@ DATA = Path(__file__).parents[1] / "data"
 VERSIONS = sorted(path for path in DATA.iterdir() if path.name[0].isdigit())
 
 
-@pytest.fixture(scope="module", name="story")
-def _story(tmp_path_factory: pytest.TempPathFactory) -> RecordedStory:
-    return formats.observe(tmp_path_factory.mktemp("story"))
+def test_what_programs_read_is_as_before_as_published_and_as_described(tmp_path: Path) -> None:
+    """One story of a gateway, for all of it: what is told there by whom is the same."""
+    story = formats.observe(tmp_path)
+    today = formats.shapes(story.documents, story.files)
+    lost = {version.name: what_is_gone(version, today) for version in VERSIONS}
+    assert lost == {version.name: {} for version in VERSIONS}
+    each_document_fits_the_published_schema(story)
+    each_metric_is_on_its_page(story)
 
 
-@pytest.fixture(scope="module", name="today")
-def _today(story: RecordedStory) -> dict[str, Shape]:
-    return formats.shapes(story.documents, story.files)
-
-
-@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
-def test_each_document_keeps_its_keys_and_types(version: Path, today: dict[str, Shape]) -> None:
-    """The JSON of each verb, the status file, the metrics, the shadow and what jobs are answered."""
-    lost = {
+def what_is_gone(version: Path, today: dict[str, Shape]) -> dict[str, object]:
+    """Return what a reader misses in the JSON of verbs, the status file, the metrics, the shadow and jobs' answers."""
+    return {
         name: missing
         for name, before in formats.recorded(version).items()
         if (missing := formats.missing(before, today.get(name, {})))
     }
-    assert lost == {}
 
 
-def test_each_document_fits_the_published_schema(story: RecordedStory) -> None:
+def each_document_fits_the_published_schema(story: RecordedStory) -> None:
     """Every line of every verb, with no key that the schema does not name; the status file is what `status` prints."""
     whole = documents.whole()
     said = {name.removesuffix("-by-daemon"): found for name, found in story.documents.items()}
@@ -57,7 +53,7 @@ def test_each_document_fits_the_published_schema(story: RecordedStory) -> None:
             assert list(misfits(schema, line, whole=whole, closed=True)) == [], (name, line)
 
 
-def test_each_metric_is_on_its_page(story: RecordedStory) -> None:
+def each_metric_is_on_its_page(story: RecordedStory) -> None:
     """What a daemon wrote."""
     page = (DATA.parents[1] / "docs" / "reference" / "metrics.md").read_text()
     written = re.findall(r"^# TYPE (\S+)", story.files["metrics.prom"], flags=re.MULTILINE)
