@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -64,12 +64,33 @@ def template(account: Account, tmp_path: Path) -> str:
     return (tmp_path / "dist" / "template.yaml").read_text()
 
 
-def test_a_gateway_lives_its_life_in_the_account(account: Account, template: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Run an account with the stack, its vending machine and its audits, for tests with a device of their own."""
+    directory = tmp_path_factory.mktemp("deployed")
+    with account_with_code(directory) as account:
+        template = (directory / "dist" / "template.yaml").read_text()
+        yield Deployed(account, template, account.deploy(template, CodeBucket=BUCKET, Vending="on", Audits="on"))
+
+
+class Deployed(NamedTuple):
+    """A stack with all that it may have."""
+
+    account: Account
+    template: str
+    outputs: dict[str, str]
+
+    def without(self, **parameters: str) -> None:
+        """Deploy it without something."""
+        self.account.deploy(self.template, CodeBucket=BUCKET, **{"Vending": "on", "Audits": "on"} | parameters)
+
+
+def test_a_gateway_lives_its_life_in_the_account(deployed: Deployed, tmp_path: Path) -> None:
     """Enrolment with the right token alone, rotation that keeps an application's rights, retirement, deletion.
 
     And of all that, each role was granted what it asked for, and asked for what it is granted.
     """
-    account.deploy(template, CodeBucket=BUCKET)
+    account = deployed.account
     with armed(tmp_path, account, "0099") as device:
         assert_only_the_right_token_enrols(device)
         first = assert_other_programs_go_on(account, device)
@@ -194,15 +215,15 @@ def buy(outputs: dict[str, str], device: Device, csr: str, token: str) -> tuple[
         return error.code, json.load(error)
 
 
-def test_the_vending_machine_sells_over_http(account: Account, template: str, tmp_path: Path) -> None:
+def test_the_vending_machine_sells_over_http(deployed: Deployed, tmp_path: Path) -> None:
     """A right, a wrong and a used token, and a lost answer's; by what its role is granted, no more and no less."""
-    outputs = account.deploy(template, CodeBucket=BUCKET, Vending="on")
+    account, _, outputs = deployed
     first, second = signing_request("first"), signing_request("second")
-    with armed(tmp_path, account, "0099") as device:
+    with armed(tmp_path, account, "0098") as device:
         assert buy(outputs, device, first, "guessed") == (403, {"code": 403, "message": vending.REFUSAL})
         assert buy(outputs, device, "nothing", device.token)[0] == 400
         status, sold = buy(outputs, device, first, device.token)
-        assert (status, sold["thingName"]) == (200, "gw-0099")
+        assert (status, sold["thingName"]) == (200, "gw-0098")
         assert device.statuses() == {sold["certificateId"]: "ACTIVE"}
         assert buy(outputs, device, first, device.token) == (200, sold)
         also = buy(outputs, device, second, device.token)[1]["certificateId"]
@@ -210,7 +231,7 @@ def test_the_vending_machine_sells_over_http(account: Account, template: str, tm
         assert buy(outputs, device, signing_request("third"), device.token)[0] == 403
     assert [item for item in account.decisions() if not item[3]] == []
     assert_role_is_used(account, "Vend", Stack(given={"Vending": "on"}))
-    account.deploy(template, CodeBucket=BUCKET, Vending="off")
+    deployed.without(Vending="off")
     assert buy(outputs, device, first, device.token)[0] == 404
     assert device.statuses() == {sold["certificateId"]: "ACTIVE", also: "INACTIVE"}, "what was sold stays"
 
@@ -218,9 +239,9 @@ def test_the_vending_machine_sells_over_http(account: Account, template: str, tm
 # ---- audits --------------------------------------------------------------------------------------------------------
 
 
-def test_what_device_defender_tells_reaches_the_function(account: Account, template: str) -> None:
+def test_what_device_defender_tells_reaches_the_function(deployed: Deployed) -> None:
     """By topic and queue; the emulator has no audits, so a message is told that names none, and is counted."""
-    outputs = account.deploy(template, CodeBucket=BUCKET, Audits="on")
+    account, _, outputs = deployed
     account.client("sns").publish(TopicArn=outputs["AuditTopic"], Message=json.dumps({"auditDetails": []}))
     queue = account.client("sqs").get_queue_url(QueueName="iot-cert-audits")["QueueUrl"]
     for _ in range(1200):
@@ -232,7 +253,7 @@ def test_what_device_defender_tells_reaches_the_function(account: Account, templ
     wanted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     waiting = account.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=wanted)["Attributes"]
     assert set(waiting.values()) == {"0"}
-    account.deploy(template, CodeBucket=BUCKET, Audits="off")
+    deployed.without(Audits="off")
     assert "AuditTopic" not in account.settled("COMPLETE")
 
 
