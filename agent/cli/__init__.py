@@ -185,7 +185,7 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
 
 def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
     from agent.config.reader import load  # noqa: PLC0415
-    from agent.errors import ConfigError  # noqa: PLC0415
+    from agent.errors import ConfigError, StoreError  # noqa: PLC0415
 
     try:
         config = load(arguments.config)
@@ -194,6 +194,16 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
         if code is None:
             raise
         return code
+    try:
+        return _with(config, arguments, output)
+    except StoreError as error:
+        from agent.cli import via_daemon  # noqa: PLC0415
+
+        told = via_daemon.for_this_user(config, error)
+        raise told from error.__cause__
+
+
+def _with(config: Config, arguments: argparse.Namespace, output: Output) -> int:
     match arguments.verb:
         case "support-bundle":
             from agent.cli import support  # noqa: PLC0415

@@ -110,7 +110,7 @@ def _bring(arguments: argparse.Namespace) -> Brought:
     try:
         return import_files.bring(arguments.source, password)
     except MaterialError as error:
-        raise RefusedError(f"What was brought cannot be used: {error}.", hint=error.hint) from None
+        raise ConfigError(f"What was brought cannot be used: {error}.", hint=error.hint) from None
 
 
 def _password(path: Path) -> bytes:
@@ -164,13 +164,16 @@ def _bring_in(
     thing = arguments.thing or (current.manifest.thing_name if current else config.thing_name)
     if not thing:
         hint = "Name it with --thing, or as `thing_name` in the configuration."
-        raise RefusedError("It is not known which thing this certificate is for.", hint=hint)
+        raise ConfigError("It is not known which thing this certificate is for.", hint=hint)
     if config.thing_name not in {None, thing}:
         hint = "Set `thing_name` first, or leave it out."
-        raise RefusedError(f"`thing_name` is {config.thing_name}, so a set for {thing} is not taken.", hint=hint)
+        raise ConfigError(f"`thing_name` is {config.thing_name}, so a set for {thing} is not taken.", hint=hint)
     leaf, now = credential.leaf, parts.clock.now()
     if leaf.is_ca and not _by_default(leaf):
-        raise RefusedError("The certificate is one of an authority, which no gateway connects with.")
+        raise ConfigError(
+            "The certificate is one of an authority, which no gateway connects with.",
+            hint="Bring the gateway's own certificate, and the key that belongs to it.",
+        )
     if leaf.not_after <= now and not arguments.unproven:
         raise RefusedError(f"The certificate expired on {leaf.not_after:%Y-%m-%d}.", hint="Check the clock, too.")
     reason = str(arguments.reason)

@@ -13,7 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from agent.errors import StoreError, StoreInDoubtError
+from agent.errors import ConfigError, StoreError, StoreInDoubtError
 from agent.store import disk, durable
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _TOLD = {
     errno.ENXIO: ("no process reads from this pipe", "Start the reader first, or name a file."),
     errno.ENOENT: ("it is a link that leads to nothing", "Name a file, or remove the link."),
     errno.ELOOP: ("it is a link that leads in a circle", "Name a file, or remove the link."),
+    errno.ENAMETOOLONG: ("File name too long", "Choose a shorter name."),
 }
 
 
@@ -40,7 +41,8 @@ def require_usable(path: Path) -> None:
     """Refuse what cannot take a result, before there is one.
 
     Raises:
-        StoreError: The path leads to a directory, a block device or a socket, or its directory does not exist.
+        ConfigError: The path leads to a directory, a block device or a socket, or its directory does not exist.
+        StoreError: This user may not look.
     """
     if str(path) == STANDARD_OUTPUT:
         return
@@ -52,11 +54,11 @@ def require_usable(path: Path) -> None:
         folder = path.absolute().parent
         if not os.path.isdir(folder):  # noqa: PTH112
             hint = "`mkdir -p` makes one, where no file is in the way."
-            raise StoreError(f"Cannot write {path}: there is no directory {folder}.", hint=hint) from None
+            raise ConfigError(f"Cannot write {path}: there is no directory {folder}.", hint=hint) from None
         return
     if kind in _REFUSED:
         what, hint = _REFUSED[kind]
-        raise StoreError(f"Cannot write {path}: {what}.", hint=hint)
+        raise ConfigError(f"Cannot write {path}: {what}.", hint=hint)
 
 
 def shown(path: Path) -> str:
@@ -73,7 +75,8 @@ def write(path: Path, data: bytes, modes: durable.Modes) -> bool:
         modes: The mode of a file that is made or replaced.
 
     Raises:
-        StoreError: It cannot be written there, or the disk does not let it; a regular file is as it was then.
+        ConfigError: Nothing can be written there.
+        StoreError: The disk, or who this user is, does not let it; a regular file is as it was then.
     """
     require_usable(path)
     if str(path) == STANDARD_OUTPUT:
@@ -103,7 +106,7 @@ def _write_into(path: Path, data: bytes) -> bool:
         fd = os.open(path, _INTO)
         ours = os.path.samestat(os.fstat(fd), os.fstat(_STDOUT))
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise _unusable(path, error) from error
     _pour(fd, path, data)
     return ours
 
@@ -116,10 +119,12 @@ def _pour(fd: int, path: Path, data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise _unusable(path, error) from error
 
 
-def _unusable(path: Path, error: OSError) -> StoreError:
+def _unusable(path: Path, error: OSError) -> ConfigError | StoreError:
     number = error.errno or 0
-    reason, hint = _TOLD.get(number) or (os.strerror(number), disk.remedy(number))
-    return StoreError(f"Cannot write {path}: {reason}.", hint=hint)
+    if number in _TOLD:
+        reason, hint = _TOLD[number]
+        return ConfigError(f"Cannot write {path}: {reason}.", hint=hint)
+    return StoreError(f"Cannot write {path}: {os.strerror(number)}.", hint=disk.remedy(number))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ _EXIT_CODES = """\
 exit codes:
   0  done, or healthy
   1  the change failed and the previous set is in use, or something needs attention
-  2  the command line or the configuration is wrong
+  2  the command line, a file that it names, or the configuration is wrong
   3  there is no usable set, it has expired, or the endpoint accepts none of this gateway
   4  refused: permission, another change is running, the daily limit is used up
   5  network or cloud unavailable; the change is kept
@@ -116,13 +117,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _add_common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """Add what may stand on either side of the verb; there it counts only if it is given."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=defaults.get("default", argparse.SUPPRESS),
-        metavar="FILE",
-        help=f"configuration (default {DEFAULT_CONFIG})",
-    )
+    if defaults.get("on_gateway", True):
+        parser.add_argument(
+            "--config",
+            type=Path,
+            default=defaults.get("default", argparse.SUPPRESS),
+            metavar="FILE",
+            help=f"configuration (default {DEFAULT_CONFIG})",
+        )
     text, default = "print JSON, an object a line", defaults.get("as_json", argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", default=default, help=text)
 
@@ -131,16 +133,21 @@ if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[_Parser]  # noqa: SLF001 - argparse names it so
 
 
-def _add(verbs: Verbs, name: str, text: str) -> _Parser:
+def _add(verbs: Verbs, name: str, text: str, *, on_gateway: bool = True) -> _Parser:
+    """Add a verb, with the option of a gateway's configuration where it reads one."""
     verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
     verb.set_defaults(parser=verb)
-    _add_common(verb)
+    _add_common(verb, on_gateway=on_gateway)
     return verb
 
 
-def _add_group(verbs: Verbs, name: str, text: str) -> Verbs:
+_add_elsewhere = partial(_add, on_gateway=False)
+
+
+def _add_group(verbs: Verbs, name: str, text: str, *, on_gateway: bool = True) -> Verbs:
     """Add a verb that has actions."""
-    return _add(verbs, name, text).add_subparsers(dest="action", required=True, metavar="ACTION")
+    verb = _add(verbs, name, text, on_gateway=on_gateway)
+    return verb.add_subparsers(dest="action", required=True, metavar="ACTION")
 
 
 def _add_changes(verbs: Verbs) -> None:
@@ -275,9 +282,12 @@ def _add_trust(verbs: Verbs) -> None:
     )
     install.add_argument("--sha256", type=_digest, metavar="HEX", help="the hash that a downloaded archive must have")
     _add_following(install)
-    restore = _add(actions, "restore", "put the baked copy of the anchors back, once it is proven")
+    restore = _add(
+        actions, "restore", "put the anchors back that came with the package or OS image, once they are proven"
+    )
     _add_following(restore)
-    _add_publish(_add(actions, "publish", "make or sign again a repository of signed bundles, for a pipeline"))
+    text = "make or sign again a repository of signed bundles, for a pipeline"
+    _add_publish(_add_elsewhere(actions, "publish", text))
 
 
 def _add_publish(publish: argparse.ArgumentParser) -> None:
@@ -308,7 +318,7 @@ _REPEATED = (
 
 
 def _add_sandbox(verbs: Verbs) -> None:
-    verb = _add(verbs, "sandbox", "run a local AWS IoT Core to rehearse against")
+    verb = _add_elsewhere(verbs, "sandbox", "run a local AWS IoT Core to rehearse against")
     verb.add_argument("--dir", type=Path, required=True, metavar="DIR", help="where to keep its files")
     verb.add_argument("--host", default="localhost", help="the name in its certificate (default localhost)")
     verb.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
@@ -323,7 +333,8 @@ def _add_sandbox(verbs: Verbs) -> None:
 
 
 def _add_cloud(verbs: Verbs) -> None:
-    cloud_parser.add(_add_group(verbs, "cloud", "work with the account's side of a fleet"), _add, span)
+    actions = _add_group(verbs, "cloud", "work with the account's side of a fleet", on_gateway=False)
+    cloud_parser.add(actions, _add_elsewhere, span)
 
 
 def _pair(text: str) -> tuple[str, str]:

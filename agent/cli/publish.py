@@ -161,6 +161,9 @@ def _publication(arguments: argparse.Namespace, output: Output) -> Publication:
 def _linted(arguments: argparse.Namespace, output: Output) -> bytes:
     """Return the bundle, once nothing is found that would make it useless or cut gateways off."""
     findings, usable = examined(arguments.anchors, amazon=arguments.without_amazon is None)
+    if not usable:
+        text = f"The bundle is not published: there is no certificate in {arguments.anchors} that can be used."
+        raise ConfigError(text, hint="Name a file with the roots, as PEM or DER.")
     if findings and not output.as_json:
         show(output, str(arguments.anchors), findings, usable)
     errors = [finding for finding in findings if finding.severity is anchor_lint.Severity.ERROR]
@@ -201,7 +204,7 @@ def _signers(keys: Iterable[tuple[str, str]], publics: dict[str, bytes]) -> dict
 
 
 def _one(uri: str, publics: dict[str, bytes]) -> list[Signer]:
-    from agent.trust.tuf_publisher import signer_of  # noqa: PLC0415
+    from agent.trust.signing_keys import signer_of  # noqa: PLC0415
 
     return [signer_of(uri, publics.get(uri))]
 

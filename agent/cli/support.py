@@ -87,7 +87,7 @@ def deliver(event: str, target: Path, data: bytes, what: str, missing: Mapping[s
     """Write a result, say where it is and what could not be had, and return where more of it is told.
 
     Raises:
-        StoreError: It could not be written.
+        AgentError: It could not be written.
     """
     output, where = output.beside_a_result(output_file.write(target, data, durable.Modes())), output_file.shown(target)
     if output.as_json:

@@ -16,7 +16,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.trust import anchor_lint
 from agent.core.values import Origin, TrustBundle
-from agent.errors import MaterialError, RefusedError, StoreError
+from agent.errors import BundleError, ConfigError, MaterialError, StoreError
 from agent.operations.snapshot import take
 from agent.operations.wiring import load_anchors
 from agent.trust.install import Receipt, Receiver, files_at, remote_at
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.config.values import Config
     from agent.operations.execute import Operations
     from agent.operations.wiring import Parts
+    from agent.trust.tuf_client import Source
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -115,7 +116,7 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     where = str(arguments.source)
     remote = "://" in where
     # Read as the calling user, before anything is given up.
-    local = None if remote else files_at(Path(where), arguments.sha256)
+    local = None if remote else _local(Path(where), arguments.sha256)
 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         current = parts.change.sets.usable()
@@ -129,6 +130,15 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     return submit.carry_out(config, arguments, output, begin)
 
 
+def _local(path: Path, digest: str | None) -> Source:
+    try:
+        return files_at(path, digest)
+    except BundleError as error:  # of a file that was named wrong, before anything was verified
+        text = str(error)
+        named = text if str(path) in text else f"{path}: {text[:1].lower()}{text[1:]}"
+        raise ConfigError(named, hint=error.hint) from error
+
+
 def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     """Put the baked copy back."""
 
@@ -136,7 +146,7 @@ def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
         try:
             baked = load_anchors(config)
         except MaterialError as error:
-            raise RefusedError(f"The baked copy cannot be used: {error}", hint=error.hint) from error
+            raise ConfigError(f"What `trust.anchors` names cannot be used: {error}", hint=error.hint) from error
         if not operations.make_way(None, baked):
             return Receipt(change=parts.change.engine.change, told=Receiver(config, parts).differences(baked))
         reason = f"{arguments.reason}: {baked.provenance}"

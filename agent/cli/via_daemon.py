@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.cli.client import call, elsewhere
+from agent.cli.client import call, elsewhere, listens
 from agent.cli.follow import THROUGH_DAEMON, Patience, is_used_unproven, told_as, waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.change.progress import Progress
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from agent.core.control_protocol import ControlMessage
     from agent.core.failure.failure import Failure
     from agent.core.when.retirement import Retirement
+    from agent.errors import StoreError
 
 
 M = TypeVar("M", bound=LastMessage)
@@ -84,6 +85,18 @@ def stay_out(config: Config) -> None:
     if found:
         hint = "Give the configuration that it runs with (--config), or stop it; if it is just starting, try again."
         raise RefusedError(found, hint=hint)
+
+
+def for_this_user(config: Config, error: StoreError) -> AgentError:
+    """Return what to say of a file that the agent and root may read and this user may not: what leads on from there."""
+    from agent.operations.owners_eyes import not_for_this_user  # noqa: PLC0415 - only where something went wrong
+
+    if not not_for_this_user(config, error):
+        return error
+    hint = "Run it with sudo: the daemon does not do this for other users."
+    if not listens(str(config.control_socket)):
+        hint = "No daemon runs that would do it for you: `sudo systemctl start iot-cert-agent`, or run this with sudo."
+    return RefusedError(str(error), hint=hint)
 
 
 def one(config: Config, request: ControlRequest, kind: type[M], output: Output | None = None) -> M | None:
@@ -308,8 +321,9 @@ def _retire_here(config: Config, output: Output, *, now: bool) -> None:
     with open_parts(config, output) as parts:
         found = parts.change.engine.recover()
         if found is not None:
-            raise AgentError(
-                f"Change {found.id} is in flight; it comes first.", hint="`iot-cert rotate` goes on with it."
+            raise RefusedError(
+                f"Change {found.id} ({found.kind}) is in flight; it comes first.",
+                hint="`iot-cert rotate` goes on with it.",
             )
         left = known(config, look(parts.store, read_clock(parts.clock, parts.store))).retirements()
         _ask_for(parts.change.retirements, [replace(due, waits_for=()) for due in left] if now else left)

@@ -19,7 +19,7 @@ class Exit(IntEnum):
 
     DONE = 0  # done, or healthy
     DEGRADED = 1  # the change failed and the previous set is in use, or something needs attention
-    USAGE = 2  # the command line or the configuration is wrong
+    USAGE = 2  # the command line, a file that it names, or the configuration is wrong
     CRITICAL = 3  # there is no usable set, or it has expired
     REFUSED = 4  # not now or not you: permission, another change, a used-up budget
     UNAVAILABLE = 5  # no network or no answer from the cloud; the change is kept
@@ -29,7 +29,7 @@ class Exit(IntEnum):
 def of_error(error: AgentError) -> Exit:
     """Return the exit code of an error."""
     match error:
-        case ConfigError():
+        case ConfigError() | BundleError(code="no-root" | "trusted-root" | "url" | "malformed-document"):
             return Exit.USAGE
         case RefusedError() | StoreBusyError():
             return Exit.REFUSED

@@ -39,7 +39,7 @@ from agent.crypto import containers, keys, locked, x509
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -107,7 +107,7 @@ class _Pile:
         self.certificates[facts.sha256] = (facts, pem)
 
 
-def bring(paths: Iterable[Path], password: bytes | None, patience: float = TOGETHER) -> Brought:
+def bring(paths: Sequence[Path], password: bytes | None, patience: float = TOGETHER) -> Brought:
     """Read files, and the files directly in directories, and sort what is in them.
 
     Args:
@@ -120,7 +120,11 @@ def bring(paths: Iterable[Path], password: bytes | None, patience: float = TOGET
     """
     pile = _Pile(patience)
     given = list(paths)
-    for path, data in _contents(given):
+    contents = list(_contents(given))
+    if not contents:
+        names = ", ".join(map(str, given))
+        raise MaterialError(f"there is neither a private key nor an anchor among it, and no file in {names}")
+    for path, data in contents:
         plain = pem_of(data)
         try:
             _sort(pile, plain, password)
@@ -130,7 +134,7 @@ def bring(paths: Iterable[Path], password: bytes | None, patience: float = TOGET
     return _brought(pile)
 
 
-def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
+def _contents(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
     files = [file for path in paths for file in _files(path)]
     if len(files) > MAX_FILES:
         raise MaterialError(f"there are {len(files)} files and {MAX_FILES} are looked at; name the right ones")

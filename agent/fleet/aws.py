@@ -6,6 +6,7 @@ The stack is found by its name in CloudFormation; what it made, by the stack's o
 from __future__ import annotations
 
 import json
+import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -241,6 +242,7 @@ def connect(stack: str, region: str | None, profile: str | None) -> Fleet:
         AccountError: There is no such stack, or AWS cannot be asked.
     """
     with telling():
+        region = region or os.environ.get("AWS_REGION")  # which the AWS CLI takes, and boto3 does not look for
         session = boto3.session.Session(region_name=region, profile_name=profile)
         return Fleet(_stack(session.client("cloudformation"), stack, session.region_name or ""), session)
 

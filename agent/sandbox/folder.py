@@ -21,7 +21,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError, RefusedError
+from agent.errors import AgentError, ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +39,15 @@ def occupied(directory: Path) -> Iterator[None]:
 
     Raises:
         RefusedError: Another sandbox runs in it.
+        ConfigError: A file is in the way.
         AgentError: It cannot be made.
     """
     try:
         (directory / "cloud").mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (directory / "sandbox.lock").open("w")
+    except (FileExistsError, NotADirectoryError) as error:
+        hint = "Name another directory with --dir."
+        raise ConfigError(f"{directory} cannot be made: a file stands there, or above it.", hint=hint) from error
     except OSError as error:
         raise AgentError(f"{directory} cannot be made: {error.strerror}.") from error
     with lock:

@@ -109,7 +109,7 @@ def _headers(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 def _number(field: bytes) -> int:
     found = _OCTAL.fullmatch(field)
     if found is None:
-        raise _malformed("a number in it is none")
+        raise _malformed("a number in it cannot be read")
     return int(found[1], 8)
 
 

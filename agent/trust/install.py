@@ -6,6 +6,7 @@ the anchors are proven alone against the live endpoint before they are used, and
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -64,17 +65,23 @@ def files_at(path: Path, digest: str | None = None) -> Source:
         BundleError: It cannot be read as one, or is another one.
     """
     from agent.trust.archives import read_directory, read_file  # noqa: PLC0415 - only where a bundle has come
-    from agent.trust.tuf_client import Files  # noqa: PLC0415 - it brings python-tuf along
+    from agent.trust.tuf_client import METADATA, Files  # noqa: PLC0415 - it brings python-tuf along
 
     try:
         is_directory = path.is_dir()
     except OSError as error:
         text = f"{str(path)[:200]} cannot be read: {os.strerror(error.errno or 0)}."
-        raise BundleError("unreadable", text) from error
+        raise BundleError(
+            "unreadable", text, hint="Run it with sudo." if error.errno == errno.EACCES else ""
+        ) from error
     if is_directory and digest is not None:
         raise BundleError("malformed-document", "A hash is that of an archive, not of a repository's directory.")
     if is_directory:
-        return Files(read_directory(path))
+        files = read_directory(path)
+        if not any(name.startswith(METADATA) for name in files):
+            text = f"{path} is no repository of signed bundles: `{METADATA}` is not in it."
+            raise BundleError("archive", text, hint="Name the directory that `iot-cert trust publish` made.")
+        return Files(files)
     data = read_file(path)
     _check_hash(data, digest, str(path))
     return Files(_archive(data, str(path)))
@@ -317,7 +324,7 @@ class Receiver:
             return None  # `check` says so; the anchors in use do not depend on it
         if not updates.is_newer(baked, current.trust, self._parts.store.history()):
             return None
-        reason = f"the OS image brought {baked.provenance}"
+        reason = f"newer than those in use: those from {baked.provenance}"
         return self.install(baked, Origin.IMAGE, reason, updates.baked_order(baked)).change
 
 

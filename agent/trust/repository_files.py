@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from agent.errors import ConfigError
 from agent.store import directories, disk, durable
 from agent.trust.tuf_client import METADATA, TARGETS
 
@@ -33,7 +34,12 @@ def read(directory: Path) -> dict[str, bytes]:
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write what is new, the list that a gateway reads first as the last."""
+    """Write what is new, the list that a gateway reads first as the last.
+
+    Raises:
+        ConfigError: Something else stands where a directory is to be.
+        StoreError: It could not be written.
+    """
     for name in sorted(files, key=_order):
         folder, _, base = name.rpartition("/")
         _make(directory / folder)
@@ -52,6 +58,9 @@ def _make(folder: Path) -> None:
     with disk.explained(f"look for {folder}"):
         if folder.is_dir():
             return
+        if folder.exists():
+            kind = disk.kind_of(folder.stat().st_mode)
+            raise ConfigError(f"{folder} is {kind}, where the directory of a repository is expected.")
     _make(folder.parent)
     with disk.directory(str(folder.parent.resolve())) as fd:
         directories.make_directory(fd, folder.name, _MODES)

@@ -18,10 +18,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     Metadata,
@@ -38,7 +35,7 @@ from tuf.api.serialization.json import JSONSerializer
 from agent.core.jsonio import to_plain
 from agent.core.text import counted
 from agent.core.timekeeping import ClockState, Reading
-from agent.errors import BundleError, ConfigError, RefusedError
+from agent.errors import BundleError, RefusedError
 from agent.trust import repository_files
 from agent.trust.tuf_client import LIMITS, METADATA, TARGETS, BundleReader, Files
 
@@ -46,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
+
+    from securesystemslib.signer import Signer
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 EXPIRES = {
@@ -56,8 +55,6 @@ EXPIRES = {
 }
 
 _ROOT = re.compile(r"(\d+)\.root\.json")
-_MAX = 1_048_576  # bytes of one file
-_FILE_SCHEME = "file2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,30 +99,6 @@ class Published:
 
     versions: Mapping[str, int]
     files: Mapping[str, bytes]
-
-
-def signer_of(uri: str, public_pem: bytes | None) -> Signer:
-    """Return the signer that a URI names: ``file2:KEY.pem`` or any other that securesystemslib knows.
-
-    Args:
-        uri: Where the private key is.
-        public_pem: The public key, which a key in a file need not be told.
-
-    Raises:
-        ConfigError: The key cannot be used.
-    """
-    in_file = urlsplit(uri).scheme == _FILE_SCHEME
-    if public_pem is None and not in_file:
-        raise ConfigError(f"{uri}: a key that is not in a file needs its public part (--public-key URI=FILE).")
-    try:
-        if in_file and public_pem is None:
-            with open(uri.removeprefix(f"{_FILE_SCHEME}:"), "rb") as file:  # noqa: PTH123 - as securesystemslib does it
-                return CryptoSigner(load_pem_private_key(file.read(_MAX), None))
-        return Signer.from_priv_key_uri(uri, SSlibKey.from_crypto(load_pem_public_key(public_pem or b"")))
-    except Exception as error:  # noqa: BLE001 - a signer of any kind may raise anything; its text may hold what it was given
-        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-        hint = "A file must hold an unencrypted PEM key: `openssl genpkey -algorithm ed25519 -out key.pem`."
-        raise ConfigError(f"{uri}: the signing key cannot be used ({reason}).", hint=hint) from None
 
 
 def publish(directory: Path, wanted: Publication) -> Published:
@@ -387,7 +360,7 @@ def _sign(metadata: Metadata[Any], signers: Iterable[Signer]) -> None:
     for signer in {signer.public_key.keyid: signer for signer in signers}.values():
         try:
             metadata.sign(signer, append=True)
-        except Exception as error:  # noqa: BLE001 - as in `signer_of`
+        except Exception as error:  # noqa: BLE001 - as in `signing_keys`
             raise RefusedError(f"A signer could not sign ({type(error).__name__}); nothing was published.") from None
 
 

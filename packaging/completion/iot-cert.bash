@@ -62,7 +62,7 @@ _iot_cert() {
         sandbox) words="--json --dir --host --listen --lifetime --probation" ;;
         *) words=--json ;;
     esac
-    case $verb${action:+ $action} in help | trust | config | cloud) ;; *) words="$words --config" ;; esac
+    case $verb${action:+ $action} in help | trust | config | cloud* | sandbox | "trust publish") ;; *) words="$words --config" ;; esac
     COMPREPLY=($(compgen -W "$words --help" -- "$word"))
 }
 complete -o filenames -F _iot_cert iot-cert

@@ -102,12 +102,14 @@ COVERED_BY = {
     "store/directory": ("unit/store/test_store.py", "generations are read and kept through the store"),
     "store/other_sets": ("unit/store/test_store.py", "fallbacks are what recovery and rollback choose from"),
     "trust/repository_files": ("unit/trust/test_tuf_publisher.py", "what is published, and in which order"),
+    "trust/signing_keys": ("unit/trust/test_tuf_publisher_keys.py", "each kind of key, and what is none"),
     "worker/carrying": ("scenarios/test_store_trouble.py", "a worker on a disk that is full"),
     "worker/main": ("integration/test_daemon.py", "the real process, as the daemon starts it"),
 }
 
 # Unit tests that do not bear the name of a module, and the one that they are about.
 ASPECTS = {
+    "cli/test_named_files.py": "cli/parser",
     "cli/test_publish_check.py": "cli/publish",
     "cli/test_support_gaps.py": "cli/support",
     "config/test_connections.py": "config/reader",

@@ -37,7 +37,7 @@ WRITTEN = "Written by `make reference`{source}; a test compares it with the code
 EXITS = {
     Exit.DONE: "done, or healthy",
     Exit.DEGRADED: "the change failed and the previous set is in use, or something needs attention",
-    Exit.USAGE: "the command line or the configuration is wrong",
+    Exit.USAGE: "the command line, a file that it names, or the configuration is wrong",
     Exit.CRITICAL: "there is no usable set, it has expired, or the endpoint accepts none of this gateway",
     Exit.REFUSED: "refused: permission, another change is running, the daily limit is used up",
     Exit.UNAVAILABLE: "no network or no answer from the cloud; the change is kept and goes on",
@@ -100,7 +100,10 @@ def verbs() -> str:
     """Return the page of the verbs: what each takes, and lines to begin with."""
     found = [_verb(words, parser) for words, parser in commands(command_line()) if words]
     exits = table(("exit code", "means"), ((str(code.value), EXITS[code]) for code in Exit))
-    common = "Every verb takes `--config FILE` and `--json`; what is printed then is on [its own page](json.md)."
+    common = (
+        "Every verb takes `--json`; what is printed then is on [its own page](json.md). Those of a gateway take "
+        "`--config FILE`, too."
+    )
     return page("Verbs", "the parser of the command line", common, "## Exit codes", exits, *found)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.backend.values import Device, DeviceState
+from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.core.exit_codes import Exit
 from agent.fleet.aws import telling
 from agent.fleet.decide import arming, trial
@@ -81,11 +82,14 @@ def _begin(found: Trial) -> None:
 
     Raises:
         AccountError: Its names are taken, its directory cannot be written, or the operator does not want it.
+        ConfigError: The anchors that were named cannot be read.
     """
     task, device = found.task, found.device
     serial, thing = task.arguments.serial, task.arguments.serial
     if task.fleet.store.device(serial) is not None or task.fleet.is_thing(thing):
         raise UsageError(f"The serial number or the thing {serial} is there already.", hint="--serial names another.")
+    if task.arguments.anchors is not None:
+        read_bounded(task.arguments.anchors, MAX_MATERIAL, "trust anchors file")
     task.confirm(_QUESTION, "try")
     try:
         device.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

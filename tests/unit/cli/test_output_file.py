@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.cli import output_file
-from agent.errors import StoreError
+from agent.errors import ConfigError, StoreError
 from agent.store.durable import Modes
 from support.surroundings import need_root
 
@@ -99,7 +99,7 @@ def test_what_cannot_take_it_is_refused_and_stays(tmp_path: Path, make: Callable
     """In a sentence, and without waiting."""
     make(tmp_path / "there")
     before = (tmp_path / "there").lstat()
-    with pytest.raises(StoreError) as raised:
+    with pytest.raises(ConfigError) as raised:
         output_file.write(tmp_path / "there", DATA, Modes())
     assert str(raised.value) == f"Cannot write {tmp_path}/there: {why}."
     assert (tmp_path / "there").lstat().st_ino == before.st_ino
@@ -153,14 +153,14 @@ def test_the_longest_name_can_be_written(tmp_path: Path, name: str) -> None:
     for _ in range(2):
         output_file.write(tmp_path / name, DATA, Modes())
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    with pytest.raises(StoreError, match="File name too long") as raised:
+    with pytest.raises(ConfigError, match="File name too long") as raised:
         output_file.write(tmp_path / f"{name}xx", DATA, Modes())
     assert raised.value.hint == "Choose a shorter name."
 
 
 def test_a_directory_that_is_not_there_is_named_before_there_is_a_result(tmp_path: Path) -> None:
     """Collecting takes a minute."""
-    with pytest.raises(StoreError, match="there is no directory"):
+    with pytest.raises(ConfigError, match="there is no directory"):
         output_file.require_usable(tmp_path / "no" / "out")
 
 
@@ -171,7 +171,7 @@ def test_a_device_is_written_into_and_a_disk_is_not(tmp_path: Path) -> None:
     os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 200))
     output_file.write(tmp_path / "null", DATA, Modes())
     assert stat.S_ISCHR((tmp_path / "null").lstat().st_mode)
-    with pytest.raises(StoreError, match="a block device, and what is on it would be lost"):
+    with pytest.raises(ConfigError, match="a block device, and what is on it would be lost"):
         output_file.write(tmp_path / "disk", DATA, Modes())
 
 

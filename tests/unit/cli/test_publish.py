@@ -55,13 +55,17 @@ def test_the_bundle_is_written_as_gateways_write_it(pipeline: TypedPipeline) -> 
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"no certificates here\n", WHOLE + b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
+    ("content", "code"),
+    [
+        (b"", 2),
+        (b"no certificates here\n", 2),
+        (WHOLE + b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 4),
+    ],
 )
-def test_a_bundle_with_errors_is_refused(pipeline: TypedPipeline, content: bytes) -> None:
-    """It would be of no use to any gateway."""
+def test_a_bundle_with_errors_is_refused(pipeline: TypedPipeline, content: bytes, code: int) -> None:
+    """It would be of no use to any gateway; a file without a certificate is another one than was meant."""
     pipeline.bundle(content)
-    said = pipeline.refused()
+    said = pipeline.refused(code=code)
     assert "The bundle is not published: " in said
 
 
@@ -338,10 +342,13 @@ def test_a_repository_that_cannot_be_made_is_told(pipeline: TypedPipeline) -> No
     """A file is in its place."""
     pipeline.repository.write_bytes(b"")
     ran = pipeline.run("publish", str(pipeline.repository), "--anchors", f"{pipeline.path}/roots.pem", *pipeline.keys)
-    assert (ran.code, ran.err.startswith("iot-cert: Cannot ")) == (1, True)
+    assert (ran.code, ran.err) == (
+        2,
+        f"iot-cert: {pipeline.repository} is a file, where the directory of a repository is expected.\n",
+    )
 
 
 @pytest.mark.parametrize("where", ["nowhere/bundle.tar", ".", "repository"])
 def test_an_archive_that_cannot_be_written_is_told(pipeline: TypedPipeline, where: str) -> None:
     """In words."""
-    assert pipeline.publish("--archive", f"{pipeline.path}/{where}", expect=1).err.startswith("iot-cert: Cannot ")
+    assert pipeline.publish("--archive", f"{pipeline.path}/{where}", expect=2).err.startswith("iot-cert: Cannot ")
