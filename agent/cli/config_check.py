@@ -121,7 +121,8 @@ def _thing(config: Config) -> str:
 
 def _check_endpoint(config: Config) -> list[str]:
     line = checks.of_endpoint(config.endpoint)
-    return [f"endpoint: {line.text} ({line.remedy})"] if line.verdict is Verdict.FAILURE else []
+    where = "" if line.text.startswith("`endpoint`") else "endpoint: "
+    return [f"{where}{line.text} ({line.remedy})"] if line.verdict is Verdict.FAILURE else []
 
 
 def _unusable(*loads: Callable[[], object]) -> list[str]:

@@ -98,12 +98,24 @@ def _compose(text: str, path: Path) -> yaml.Node:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: it is not sound YAML: {error.problem}") from None
+        tab = line if r"'\t'" in (error.problem or "") else _tab_before(text, line)
+        if tab:
+            raise ConfigError(f"{path}:{tab}: there is a tab: put spaces in its place, YAML takes no tabs") from None
+        raise ConfigError(f"{path}:{line}: it is not sound YAML: {error.problem}", hint=_LINES) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path}: it is not sound YAML: {str(error)[:120]}") from None
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path}: a mapping (`key: value` lines) is expected, at least `endpoint:`")
     return node
+
+
+_LINES = "A line is `key: value`, with a blank behind the colon; what belongs to a key is indented by spaces below it."
+
+
+def _tab_before(text: str, line: int) -> int:
+    """Return the number of the first line up to `line` that a tab indents, or 0."""
+    numbered = enumerate(text.splitlines()[:line], start=1)
+    return next((number for number, found in numbered if found.lstrip(" ").startswith("\t")), 0)
 
 
 def _bound(text: str, path: Path) -> None:

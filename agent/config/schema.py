@@ -98,7 +98,7 @@ def _check_proxy(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 _TRUST = Section(
     values.TrustConfig,
     (
-        Key("anchors", _PATH, "the baked copy: of the first generation, and to restore"),
+        Key("anchors", _PATH, "those of the package or OS image: for the first generation, and to restore"),
         Key("root", _PATH, "the root.json that signed bundles are verified from", otherwise="none are accepted"),
         Key("target", _TARGET_NAME, "the bundle's name in the signers' list"),
         Key(

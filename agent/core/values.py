@@ -209,7 +209,8 @@ class Provenance:
         """Name it for people."""
         if self == BY_HAND:
             return "what a technician brought"
-        name = "the baked copy" if self.source is TrustSource.BAKED else f"signed bundle {self.version}"
+        baked = self.source is TrustSource.BAKED
+        name = "the package or OS image" if baked else f"signed bundle {self.version}"
         return f"{name} of {self.issued_at:%Y-%m-%d}" if self.issued_at else name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from agent.errors import ConfigError, MaterialError
 from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
+from agent.operations.wiring import load_anchors, load_claim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from agent.core.dependants import Dependants
 
 
+_CLAIM = "Put its certificate and key in place, or remove both; a new enrolment, the last way back, needs them."
 _REMEDY = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
 
 
@@ -37,6 +40,19 @@ def examine(path: Path) -> tuple[Config | None, Line]:
         return load(path, allow_legacy=True), ok("configuration", f"{path} is readable.")
     more = f" (and {len(others)} more)" if others else ""
     return None, failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
+
+
+def claim_lost(config: Config) -> str:
+    """Return that a claim is there and cannot be used; empty where it is whole, or gone as a whole, as it may be."""
+    claim = config.enrollment.claim if config.enrollment else None
+    if claim is None or not (os.path.lexists(claim.certificate) or os.path.lexists(claim.key)):
+        return ""
+    try:
+        load_claim(config, load_anchors(config))
+    except MaterialError as error:
+        elsewhere = not_for_this_user(config, error) or error.hint  # a mode is told with the other files
+        return "" if elsewhere else f"The claim cannot be used. {str(error).rstrip('.')}."
+    return ""
 
 
 def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | None:
@@ -61,6 +77,10 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     if kept:
         remedy = "What the daemon may reach, its unit says: `systemctl cat iot-cert-agent`."
         return failure("configuration", "sandbox", " ".join(kept), remedy, Exit.USAGE)
+    return _lesser(config, thing, differs)
+
+
+def _lesser(config: Config, thing: str, differs: tuple[str, ...]) -> Line | None:
     unheard = not_told(config)
     if unheard:
         return warning("configuration", "notices", f"No notice can be given: {unheard}", "See `notices.command`.")
@@ -72,6 +92,9 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     unfit = _unfit(config.dependants)
     if unfit is not None:
         return unfit
+    lost = claim_lost(config) if thing else ""
+    if lost:
+        return warning("configuration", "claim-unusable", lost, _CLAIM)
     if differs:
         remedy = "`iot-cert rotate`, or `rotation: {on_change: rotate}`, makes it true."
         return warning("configuration", "differs", " ".join(differs), remedy)

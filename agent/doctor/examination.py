@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
+from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon, placeholder
 from agent.core.exit_codes import Exit
 from agent.core.failure import proxy_failures
 from agent.core.failure.codes import traits
@@ -212,7 +212,7 @@ class Doctor:
             enrolled = self._snapshot is None or self._snapshot.current is not None
             exit_code = Exit.DEGRADED if enrolled else Exit.CRITICAL
             text = f"{str(error).rstrip('.')}."
-            return failure("anchors", "anchors-unusable", text, error.hint or "Put the baked copy back.", exit_code)
+            return failure("anchors", "anchors-unusable", text, error.hint or looks.PUT_BACK, exit_code)
         believed = self._clock.now if self._clock.believable else None
         amazon = chains_to_amazon(config.endpoint)
         findings = anchor_lint.lint(
@@ -221,8 +221,8 @@ class Doctor:
         telling = [item for item in findings if item.severity is not anchor_lint.Severity.INFORMATION]
         if not telling:
             number = len(trust.anchors)
-            which = "one anchor that there is" if number == 1 else f"{number} anchors"
-            return ok("anchors", f"Nothing is to be said against the {which}.")
+            every = "The one trust anchor is" if number == 1 else f"All {number} trust anchors are"
+            return ok("anchors", f"{every} in order.")
         first = telling[0]
         more = f" And {len(telling) - 1} more: `iot-cert trust check`." if telling[1:] else ""
         judge = failure if first.severity is anchor_lint.Severity.ERROR else warning
@@ -297,6 +297,9 @@ class Doctor:
         return checks.of_endpoint(config.endpoint, verified=verified)
 
     def _name(self, config: Config) -> bool:
+        if placeholder(config.endpoint):
+            self._note(skipped("dns", "there is no endpoint yet"))
+            return False
         host = config.proxy.host if config.proxy else config.endpoint
         try:
             addresses = probes.resolve(host)
@@ -357,7 +360,7 @@ class Doctor:
     ) -> tuple[tuple[CertificateFacts, ...], dict[str, tuple[CertificateFacts, ...]]]:
         elsewhere = {}
         with suppress(MaterialError):
-            elsewhere["the baked copy"] = load_anchors(config).anchors
+            elsewhere["the copy of the package or OS image"] = load_anchors(config).anchors
         if self._snapshot and self._snapshot.previous:
             elsewhere[f"generation {self._snapshot.previous.number}"] = self._snapshot.previous.trust.anchors
         with suppress(MaterialError, RefusedError):

@@ -77,6 +77,9 @@ def not_enrolled(config: Config) -> Line:
     return failure("set", "not-enrolled", text, remedy, Exit.CRITICAL)
 
 
+PUT_BACK = "Put back what the package or the OS image came with."
+
+
 def way_back(config: Config) -> str:
     """Return what brings a gateway back whose certificate has expired."""
     asked = asked_of(config)

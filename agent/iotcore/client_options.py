@@ -25,7 +25,7 @@ from agent.core.failure import failures, proxy_failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.errors import CloudError
-from agent.iotcore.path import credentials, way_of
+from agent.iotcore.path import credentials, unresolved, way_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -282,7 +282,7 @@ def lost_by(error: BaseException | None, timeouts: Timeouts) -> Failure:
 def _no_way(name: str, endpoint: Endpoint) -> Failure:
     proxy, why = endpoint.proxy, _UNREACHABLE.get(name)
     if why is None:
-        return proxy_failures.proxy_not_found(proxy.host) if proxy else failures.name_not_found(endpoint.host)
+        return proxy_failures.proxy_not_found(proxy.host) if proxy else unresolved(endpoint.host)
     if proxy:
         return proxy_failures.proxy_unreachable(proxy.address, why)
     return failures.unreachable(endpoint.host, endpoint.port, why)

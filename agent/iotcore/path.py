@@ -16,13 +16,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent.config.files import proxy_password
-from agent.core.aws.endpoints import at
+from agent.core.aws.endpoints import FIND_ENDPOINT, at, placeholder
 from agent.core.failure import failures, proxy_failures
 from agent.errors import CloudError, ConfigError
 from agent.system import clock
 
 if TYPE_CHECKING:
     from agent.core.aws.endpoints import Endpoint, Proxy
+    from agent.core.failure.failure import Failure
 
 LEAST = 0.001  # seconds; a socket takes none for "do not wait"
 _ANSWER = re.compile(r"HTTP/1\.[01] ([1-5][0-9][0-9](?: .*)?)")
@@ -64,8 +65,14 @@ def resolve(host: str, port: int | None, patience: float) -> list[tuple[Any, ...
     except RuntimeError:  # no further thread may be started, which is no news of the network
         ask()
     if not found:
-        raise CloudError(failures.name_not_found(host))
+        raise CloudError(unresolved(host))
     return found
+
+
+def unresolved(host: str) -> Failure:
+    """Return what it means that an endpoint's name has no address."""
+    empty = placeholder(host)
+    return failures.no_endpoint(empty, FIND_ENDPOINT) if empty else failures.name_not_found(host)
 
 
 def _straight(endpoint: Endpoint, end: float) -> socket.socket:

@@ -89,7 +89,10 @@ def test_people_read_the_same_in_lines(gateway: Gateway) -> None:
         gateway.service.bring_up()
     at = next(number for number, line in enumerate(shown) if line.startswith("failure"))
     assert shown[at].startswith("failure   tcp            localhost does not take connections on port")
-    assert shown[at + 1] == " " * 25 + "Check the uplink and the firewall."
+    assert (
+        shown[at + 1]
+        == " " * 25 + "A firewall refuses it, or another machine than is meant: check `endpoint` and `port`."
+    )
     assert shown[-1] == "Begin with tcp: it may be the reason of the others."
     skipped = [line.split()[1] for line in shown if line.startswith("skipped")]
     assert skipped == ["tls", "server", "connect", "permissions"]

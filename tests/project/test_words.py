@@ -120,7 +120,7 @@ MORE_THAN_ONE = {
     "{MOST_CLAIMS} certificates", "{len(held.things)} things", "{requests} times", "{len(files)} files",
     "{len(facts)} anchors", "{MAX_ENTRIES} entries", "{len(facts)} certificates", "{MAX_FILES} files",
     "{gateways} gateways", "{calm} gateways", "{ROUNDS} rounds", "{most} things", "{len(records)} certificates",
-    "{number} anchors", "{number} dependants", "{number} watched files", "{times} times", "{record.resumes} times",
+    "{number} dependants", "{number} watched files", "{times} times", "{record.resumes} times",
     "{len(issuance.chain)} certificates", "{len(recent)} times", "{len(names)} hooks", "{len(needed)} topics",
     "{days:.0f} days", "{failures} wrong tokens", "{len(matches)} certificates",
     "{MOST_POLICIES} policies",

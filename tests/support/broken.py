@@ -167,6 +167,10 @@ def _open_claim_key(place: BrokenGateway) -> None:
     (place.gateway.directory / "claim" / "key.pem").chmod(0o644)
 
 
+def _claim_halved(place: BrokenGateway) -> None:
+    (place.gateway.directory / "claim" / "key.pem").unlink()
+
+
 def _claim_open(place: BrokenGateway) -> None:
     _not_enrolled(place)
     (place.gateway.directory / "claim" / "key.pem").chmod(0o644)
@@ -191,6 +195,7 @@ def _anchors(place: BrokenGateway, content: bytes | None) -> None:
 
 
 MISSPELT = ("endpoint", "misspelt-endpoint")
+PUT_BACK = "Put back what the package or the OS image came with."
 DESCRIBE = "aws iot describe-endpoint --endpoint-type iot:Data-ATS"
 
 SITUATIONS = [
@@ -209,6 +214,8 @@ SITUATIONS = [
               "may be read by others (mode 0644)", "sudo chmod g-w,o-rwx DIR/state/generations/000001/key.pem"),
     Breakage("claim key open, though enrolled", _open_claim_key, ("files", "mode"),
               "claim/key.pem may be read by others (mode 0644)", "sudo chmod go-rwx DIR/claim/key.pem"),
+    Breakage("claim half there, though enrolled", _claim_halved, ("configuration", "claim-unusable"),
+              "claim/key.pem: the claim key cannot be read: No such file", "or remove both", 1),
     Breakage("state directory open", lambda place: place.gateway.state.chmod(0o755), ("files", "mode"),
               "is open to others (mode 0755)", "sudo chmod g-w,o-rwx DIR/state"),
     Breakage("wrong owner", _wrong_owner, ("files", "owner"), f"belongs to user {NOBODY}",
@@ -224,9 +231,9 @@ SITUATIONS = [
     Breakage("key of another certificate", _damaged, ("set", "damaged"), "key.pem changed since it was written",
               "`iot-cert rotate` puts this right.", 3),
     Breakage("anchors file missing", lambda place: _anchors(place, None), ("anchors", "anchors-unusable"),
-              "the trust anchors file cannot be read: No such file", "Put the baked copy back", 3),
+              "the trust anchors file cannot be read: No such file", PUT_BACK, 3),
     Breakage("anchors file garbage", lambda place: _anchors(place, b"garbage"), ("anchors", "anchors-unusable"),
-              "there is no PEM certificate in it", "Put the baked copy back", 3),
+              "there is no PEM certificate in it", PUT_BACK, 3),
     Breakage("root whose copy here has expired", _old_root, ("server", "anchor-expired"),
               "chain ends in Root D, and the copy among the anchors expired on", "`iot-cert trust restore`"),
     Breakage("legacy endpoint", _legacy, ("endpoint", "legacy-endpoint"), "VeriSign root", f"`endpoint: {ATS}`", 2),
@@ -244,7 +251,7 @@ SITUATIONS = [
     Breakage("name unknown", lambda place: place.nowhere("gateways.example"), ("dns", "dns"),
               "The name gateways.example cannot be resolved", "Check the gateway's DNS", 5),
     Breakage("port refused", lambda place: place.port(9), ("tcp", "unreachable"),
-              "does not take connections on port 9 (Connection refused)", "Check the uplink and the firewall", 5),
+              "does not take connections on port 9 (Connection refused)", "A firewall refuses it", 5),
 ]  # fmt: skip
 
 
@@ -277,8 +284,8 @@ SITUATIONS += [
               "is for other.example, and not for localhost", "Check the spelling of `endpoint`"),
     Breakage("root that no file here has", _another_root, ("server", "unknown-root"),
               "chain ends in Root B, which is not among the anchors in use", "`iot-cert trust install`"),
-    Breakage("root of the baked copy only", _baked_copy_only, ("server", "anchor-missing"),
-              "chain ends in Root C, which the anchors in use lack and the baked copy has", "`iot-cert trust restore`"),
+    Breakage("root of the package's copy only", _baked_copy_only, ("server", "anchor-missing"),
+              "which the anchors in use lack and the copy of the package or OS image has", "`iot-cert trust restore`"),
     Breakage("root that no client trusts", _verisign, ("server", "distrusted-root"),
               "withdrew trust from Symantec's CAs", "on AWS that is the ATS endpoint"),
     Breakage("certificate not active", lambda place: setattr(entry_of(place.gateway), "status", Status.INACTIVE),

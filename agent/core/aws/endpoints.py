@@ -105,11 +105,11 @@ def is_host(name: str) -> bool:
 
 
 def placeholder(host: str) -> str:
-    """Return that a name only stands where an endpoint's has to be put, as a sentence, or nothing."""
+    """Return that a name only holds the place of an endpoint's, as a sentence, or nothing."""
     name = host.lower().rstrip(".")
     if not name.endswith(_NEVER):
         return ""
-    return f"`endpoint` is {host} still, which only stands where the account's own endpoint has to be put."
+    return f"`endpoint` is still the placeholder {host}; the account's own endpoint belongs there."
 
 
 FIND_ENDPOINT = "Ask for it: `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."

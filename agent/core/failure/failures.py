@@ -34,14 +34,24 @@ def name_not_found(host: str) -> Failure:
     )
 
 
+def no_endpoint(why: str, remedy: str) -> Failure:
+    """None was put into the configuration yet: DNS is not to blame that it knows no such name."""
+    return network(Code.DNS, why, remedy)
+
+
 def unreachable(host: str, port: int, why: str) -> Failure:
     """There is no TCP connection."""
     hint = " If 8883 is blocked here, set `port: 443`." if port == MQTT_PORT else ""
-    return network(
-        Code.UNREACHABLE,
-        f"{host} does not take connections on port {port} ({why}).",
-        f"Check the uplink and the firewall.{hint}",
-    )
+    remedy = _UNREACHABLE.get(why, "Check the uplink and the firewall.")
+    text = f"{host} does not take connections on port {port} ({why})."
+    return network(Code.UNREACHABLE, text, f"{remedy}{hint}")
+
+
+# What to do about it, by what the system says.
+_UNREACHABLE = {
+    "Connection refused": "A firewall refuses it, or another machine than is meant: check `endpoint` and `port`.",
+    "no answer in time": "Check the uplink, and whether a firewall drops what goes to this port.",
+}
 
 
 MQTT_PORT = 8883

@@ -246,7 +246,9 @@ def _missing(facts: Iterable[CertificateFacts], known: KnownRoots) -> Iterator[A
     for root in known.amazon:
         if root.spki_sha256 not in present:
             message = f"{root.name} is missing; AWS IoT Core's ATS endpoints may chain to it at any time."
-            remedy = "Add it, from the Amazon Trust Services repository or the agent's baked copy."
+            remedy = (
+                "Add it, from the Amazon Trust Services repository or from the file that came with the agent's package."
+            )
             yield AnchorFinding(
                 code="missing", severity=Severity.WARNING, message=message, remedy=remedy, sha256=root.sha256
             )

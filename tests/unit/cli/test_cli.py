@@ -278,7 +278,7 @@ def test_an_endpoint_that_was_never_filled_in_is_the_fault(
     """Nothing is asked of a name that is none, and nothing is made on disk."""
     assert cli.main(["--config", str(unfilled), *verb]) == Exit.USAGE
     told = capsys.readouterr().err
-    assert "`endpoint` is change-me.invalid still" in told
+    assert "`endpoint` is still the placeholder change-me.invalid" in told
     assert "aws iot describe-endpoint" in told
     assert not (unfilled.parent / "state").exists()
 

@@ -255,7 +255,7 @@ def test_a_look_at_this_gateway_alone_asks_no_network(rig: Rig, names: list[str]
     """`check disk` is there at once, also where the name server swallows everything."""
     rig.enroll()
     path = write(rig.path.parent, closed_port())
-    path.write_text(path.read_text().replace("endpoint: localhost", "endpoint: nowhere.invalid"))
+    path.write_text(path.read_text().replace("endpoint: localhost", "endpoint: nowhere.example"))
     lines = {line.check: line for line in Doctor(path, lambda *_: DaemonWord()).visit(names)}
     assert not any(lines[name].verdict is Verdict.SKIPPED for name in names)
     assert lines["dns"].verdict is Verdict.SKIPPED

@@ -195,3 +195,10 @@ def test_a_proxy_that_keeps_silent_costs_the_timeout() -> None:
 def test_an_address_of_ipv6_is_written_in_brackets() -> None:
     """In messages and in the request."""
     assert Proxy(host="fd00::1", port=3128).address == "[fd00::1]:3128"
+
+
+def test_a_placeholder_is_told_as_one_by_every_verb() -> None:
+    """And not as a name that DNS should know."""
+    with pytest.raises(CloudError, match="`endpoint` is still the placeholder ") as caught:
+        path.connect(Endpoint(host="change-me.invalid", port=8883, timeout=5))
+    assert caught.value.hint == "Ask for it: `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."

@@ -27,7 +27,9 @@ TOKEN_INVALID = "InvalidCertificateOwnershipToken"  # noqa: S105 - an error code
 # Every failure of the cloud, with the class that the design's table gives it and the code that machines read.
 TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.name_not_found(HOST), F.NETWORK, "dns"),
+    (failures.no_endpoint("There is none.", "Put one in."), F.NETWORK, "dns"),
     (failures.unreachable(HOST, 8883, "connection refused"), F.NETWORK, "unreachable"),
+    (failures.unreachable(HOST, 443, "Connection refused"), F.NETWORK, "unreachable"),
     (proxy_failures.proxy_not_found("proxy.example"), F.NETWORK, "dns"),
     (proxy_failures.proxy_unreachable("proxy.example:3128", "connection refused"), F.NETWORK, "unreachable"),
     (proxy_failures.not_a_proxy("proxy.example:3128", ""), F.NETWORK, "proxy"),
@@ -305,3 +307,20 @@ def test_a_reason_of_the_broker_is_told_with_what_follows_from_it(reason: str) -
         cut = failures.cut_off(request, ending)
         assert (cut.code, cut.kind, cut.advice, cut.decisive) == (request.code, kind, ending.advice, False)
         assert cut.message == f"{request.message} {ending.message}"
+
+
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("Connection refused", "A firewall refuses it, or another machine than is meant: check `endpoint` and `port`."),
+        ("no answer in time", "Check the uplink, and whether a firewall drops what goes to this port."),
+        ("No route to host", "Check the uplink and the firewall."),
+        ("Network is unreachable", "Check the uplink and the firewall."),
+    ],
+)
+@pytest.mark.parametrize(("port", "more"), [(8883, " If 8883 is blocked here, set `port: 443`."), (443, "")])
+def test_what_to_do_without_a_connection_goes_by_what_the_system_says(
+    why: str, remedy: str, port: int, more: str
+) -> None:
+    """A refusal has come over an uplink; silence may be anything on the way."""
+    assert failures.unreachable(HOST, port, why).remedy == remedy + more

@@ -262,10 +262,10 @@ def test_a_root_that_no_file_has_is_told_from_one_that_is_elsewhere() -> None:
     nowhere = judged(unknown, host=OWN, chain=(leaf(issuer="CN=Root B"),), anchors=())
     assert (nowhere.code, "chain ends in Root B" in nowhere.text) == (unknown, True)
     assert "never connect unverified" in nowhere.remedy
-    elsewhere = {"generation 6": (make.anchor(subject="CN=X"),), "the baked copy": (ROOT,)}
+    elsewhere = {"generation 6": (make.anchor(subject="CN=X"),), "the copy of the package": (ROOT,)}
     missing = judged(unknown, anchors=(), elsewhere=elsewhere)
     assert missing.code == "anchor-missing"
-    assert "the baked copy has" in missing.text
+    assert "the copy of the package has" in missing.text
     assert "`iot-cert trust restore`" in missing.remedy
 
 

@@ -153,7 +153,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
         {"endpoint": "change-me.invalid"},
         Exit.CRITICAL,
         (
-            "`endpoint` is change-me.invalid still, which only stands where the account's own endpoint has to be put. "
+            "`endpoint` is still the placeholder change-me.invalid; the account's own endpoint belongs there. "
             "Ask for it: `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."
         ),
     ),

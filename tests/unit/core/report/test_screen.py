@@ -245,8 +245,8 @@ def test_the_screen_says_where_the_anchors_came_from_and_which_is_used() -> None
     for trust, line in (
         (Provenance(source=TrustSource.BUNDLE, version=7, issued_at=NOW), "from signed bundle 7 of 2027-03-01"),
         (Provenance(source=TrustSource.BUNDLE, version=7), "from signed bundle 7"),
-        (Provenance(source=TrustSource.BAKED, issued_at=NOW), "from the baked copy of 2027-03-01"),
-        (Provenance(source=TrustSource.BAKED), "from the baked copy"),
+        (Provenance(source=TrustSource.BAKED, issued_at=NOW), "from the package or OS image of 2027-03-01"),
+        (Provenance(source=TrustSource.BAKED), "from the package or OS image"),
         (BY_HAND, "from what a technician brought"),
     ):
         assert shown(current=make.in_use(trust=trust))["anchors"] == f"{plain}\n{line}"
