@@ -199,7 +199,7 @@ def load_claim(config: Config, anchors: TrustBundle) -> Candidate:
         MaterialError: It cannot be read or used.
         RefusedError: None is configured.
     """
-    from agent.crypto import keys  # noqa: PLC0415
+    from agent.crypto import claim_files  # noqa: PLC0415
 
     if config.enrollment is None or config.enrollment.claim is None:
         raise RefusedError("No claim certificate is configured.", hint="Add `enrollment:` to the configuration.")
@@ -208,10 +208,7 @@ def load_claim(config: Config, anchors: TrustBundle) -> Candidate:
     certificate_pem = _read(claim.certificate, "claim certificate")
     return Candidate(
         name="the claim certificate",
-        credential=_usable(
-            f"{claim.certificate} and {claim.key}",
-            lambda: keys.credential_set(key_pem, certificate_pem),
-        ),
+        credential=claim_files.credential_of((claim.certificate, certificate_pem), (claim.key, key_pem)),
         trust=anchors,
         client_id=config.enrollment.client_id or _enrollment_client_id(config),
         thing_name=None,

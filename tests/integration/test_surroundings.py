@@ -149,7 +149,7 @@ def test_another_user_is_refused_in_a_sentence(passable: Gateway) -> None:
         )
         assert done.returncode == 4, done.stderr
         assert "Permission denied" in done.stderr
-        assert "Run the command as root or as the agent's user" in done.stderr
+        assert "No daemon runs that would do it for you" in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -158,9 +158,9 @@ def test_another_user_is_refused_in_a_sentence(passable: Gateway) -> None:
     [
         ("claim/key.pem", "missing", "the claim key cannot be read: No such file or directory"),
         ("claim/key.pem", "open", "may be read by others (mode 0644)"),
-        ("claim/key.pem", "empty", "the private key cannot be parsed"),
+        ("claim/key.pem", "empty", "there is no private key in it as PEM"),
         ("claim/key.pem", "other", "the private key does not belong to the certificate"),
-        ("claim/certificate.pem", "empty", "there is no PEM certificate in it"),
+        ("claim/certificate.pem", "empty", "there is no certificate in it as PEM"),
         ("claim/certificate.pem", "missing", "the claim certificate cannot be read"),
         ("roots.pem", "empty", "there is no PEM certificate in it"),
         ("roots.pem", "huge", "larger than the 1024 KiB allowed"),
