@@ -81,8 +81,8 @@ def listens(path: str) -> bool:
 
 def elsewhere(config: Config) -> str:
     """Return that a daemon works on the state directory which this configuration does not reach, or nothing."""
-    from agent.store.disk import kind_of  # noqa: PLC0415 - only the verbs that act need these two
-    from agent.system import locks  # noqa: PLC0415
+    from agent.system import locks  # noqa: PLC0415 - only the verbs that act need these two
+    from agent.system.files import kind_of  # noqa: PLC0415
 
     held = locks.held(config.state_dir / locks.DAEMON)
     if held is None or listens(str(config.control_socket)):

@@ -28,6 +28,7 @@ from agent.operations.owners_eyes import hidden, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import check_enrolment, load_anchors, load_token
+from agent.system.files import is_directory
 from agent.trust import inbox, install
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def check_config(config: Config, output: Output) -> Exit:
     if not thing:
         complaints += for_enrolment
     if complaints:
-        raise ConfigError(*complaints)
+        raise ConfigError(*dict.fromkeys(complaints))
     warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
     if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
@@ -210,6 +211,6 @@ def _check_state_dir(config: Config) -> list[str]:
     except StoreError as error:
         if _may_be_there(config.state_dir):
             return [f"state_dir: {error}"]
-    if config.state_dir.parent.is_dir() and os.access(config.state_dir.parent, os.W_OK):
+    if is_directory(config.state_dir.parent) and os.access(config.state_dir.parent, os.W_OK):
         return []  # `enroll` makes it
     return [f"state_dir: {config.state_dir} does not exist and cannot be made by this user"]

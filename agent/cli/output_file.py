@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError, StoreError, StoreInDoubtError
 from agent.store import disk, durable
+from agent.system import files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,7 @@ def write(path: Path, data: bytes, modes: durable.Modes) -> bool:
         if not stat.S_ISREG(path.lstat().st_mode):
             return _write_into(path, data)
     try:
-        with disk.directory(str(path.absolute().parent.resolve())) as fd:
+        with disk.directory(os.path.realpath(path.absolute().parent)) as fd:
             durable.replace(fd, path.name, data, modes)
     except StoreInDoubtError:
         raise
@@ -127,4 +128,4 @@ def _unusable(path: Path, error: OSError) -> ConfigError | StoreError:
     if number in _TOLD:
         reason, hint = _TOLD[number]
         return ConfigError(f"Cannot write {path}: {reason}.", hint=hint)
-    return StoreError(f"Cannot write {path}: {os.strerror(number)}.", hint=disk.remedy(number))
+    return StoreError(f"Cannot write {path}: {os.strerror(number)}.", hint=files.remedy(number))

@@ -54,7 +54,7 @@ def look(config: Config) -> Shown:
 
 def _told(config: Config) -> StatusMessage | None:
     """Return the daemon's word; without its socket, what speaks there is not imported either."""
-    with suppress(PermissionError):
+    with suppress(OSError):
         if not config.control_socket.exists():
             return None
     from agent.cli import via_daemon  # noqa: PLC0415

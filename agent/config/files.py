@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from typing import TYPE_CHECKING
 
 from agent.config.values import FileValue
 from agent.core.text_files import EmptyError, NoTextError, password_of, value_of
 from agent.errors import ConfigError
-from agent.system import descriptors
+from agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_MATERIAL = 1_048_576  # bytes
 MAX_PARAMETER = 4_096  # bytes
-_NOT_PERMITTED = "Run it with sudo; what the agent cannot read needs an owner and a mode by which its user may."
+_ANOTHER_LINE = "Write the password into its first line."
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:
@@ -35,23 +32,9 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
 def _read(path: Path, limit: int, what: str) -> tuple[bytes, int]:
     """Return the content and the mode of the file that was read, whatever stands in its place by then."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:  # `fdopen` refuses a directory, and leaves it open then
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(f"{path}: the {what} is not a regular file")
-            with os.fdopen(fd, "rb", closefd=False) as file:
-                data = file.read(limit + 1)
-        finally:
-            descriptors.release(fd)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # of a socket, which cannot be opened
-            raise ConfigError(f"{path}: the {what} is not a regular file") from error
-        text = f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}"
-        raise ConfigError(text, hint=_NOT_PERMITTED if isinstance(error, PermissionError) else "") from error
-    if len(data) > limit:
-        raise ConfigError(f"{path}: the {what} is larger than the {limit // 1024} KiB allowed")
-    return data, stat.S_IMODE(status.st_mode)
+        return files.read(path, limit)
+    except files.UnreadableError as error:
+        raise ConfigError(f"{path}: the {what} {error}", hint=error.remedy) from error.__cause__
 
 
 def read_secret(path: Path, what: str) -> bytes:
@@ -85,9 +68,9 @@ def proxy_password(proxy: Proxy) -> str:
     except EmptyError:
         return ""
     except NoTextError as error:
-        raise ConfigError(f"{path}: the {what} cannot be used: {error}") from None
+        raise ConfigError(f"{path}: the {what} cannot be used: {error}", hint=_ANOTHER_LINE) from None
     if not text.isprintable():
-        raise ConfigError(f"{path}: the first line is no plain text")
+        raise ConfigError(f"{path}: the first line is no plain text", hint=_ANOTHER_LINE)
     return text
 
 
@@ -121,4 +104,5 @@ def _value(name: str, path: Path, instead: Callable[[Path], str | None]) -> str:
             raise
         return known
     except NoTextError as error:
-        raise ConfigError(f"{path}: the file for parameter {name} holds no plain text: {error}") from None
+        text = f"{path}: the file for parameter {name} holds no plain text: {error}"
+        raise ConfigError(text, hint="Write the value into it, in one line.") from None

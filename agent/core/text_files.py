@@ -19,6 +19,7 @@ _UNSEEN = _MARK + "".join(
     map(chr, (0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)))
 )
 _AROUND = _PADDING + _UNSEEN + "".join(filter(str.isspace, map(chr, range(0x3001))))  # blanks of every kind among it
+LOST = b"\0\xff \t\r\n"  # bytes that a copy which was cut off, and erased flash, consist of
 _LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
 
 

@@ -13,11 +13,8 @@ directory, what does not even look like any of it lies beside: a readme, a scrip
 from __future__ import annotations
 
 import base64
-import errno
-import os
 import re
 import resource
-import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,10 +30,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_der_x509_crl, load_der_x509_csr, load_pem_x509_certificate
 
-from agent.core.text_files import pem_of
+from agent.core.text_files import LOST, pem_of
 from agent.core.trust.anchor_lint import VERSION_3
 from agent.crypto import containers, keys, locked, x509
 from agent.errors import MaterialError
+from agent.system import files as named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from agent.core.values import CertificateFacts, CredentialSet
 
 _OPENS_WITH = "--password-file FILE holds a password."
-_NO_FILE = "it is no plain file; name the files themselves"  # a socket cannot even be opened
 MAX_FILES = 64
 MAX_FILE = 1_048_576  # bytes
 TOGETHER = 3 * locked.PATIENCE  # seconds of processor time for all that a password protects
@@ -64,7 +61,6 @@ _ONE_OF_MANY = (
 # What lies beside the others.
 _PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----",
                 b"-----BEGIN NEW CERTIFICATE REQUEST-----", b"-----BEGIN X509 CRL-----")  # fmt: skip
-_ERASED = b"\0\xff \t\r\n"  # what a copy that was cut off, and erased flash, leave
 _SEQUENCE = b"\x30"  # with which each of these begins as DER
 _PASSED_OVER_AS_DER = (load_der_public_key, load_der_x509_csr, load_der_x509_crl)
 
@@ -140,48 +136,32 @@ def _contents(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
         raise MaterialError(f"there are {len(files)} files and {MAX_FILES} are looked at; name the right ones")
     for file in files:
         try:
-            data = _read(file)
-        except OSError as error:
-            why = _NO_FILE if error.errno == errno.ENXIO else f"it cannot be read: {error.strerror}"
-            raise MaterialError(f"{file}: {why}") from None
-        yield file, data
+            yield file, named.read(file, MAX_FILE)[0]
+        except named.UnreadableError as error:
+            raise MaterialError(f"{file}: it {error}", hint=error.remedy) from error.__cause__
 
 
 def _is_unlike(found: bytes) -> bool:
     """Whether something neither is nor ever was a key, a certificate or a container: what a slip has spoilt counts."""
     data = containers.as_plain(found)
     marked = any(mark in data for mark in (b"BEGIN", b"PRIVATE KEY", b"CERTIFICATE"))
-    return bool(data.strip(_ERASED)) and data[:1] != _SEQUENCE and not marked and containers.known(data) is None
+    return bool(data.strip(LOST)) and data[:1] != _SEQUENCE and not marked and containers.known(data) is None
 
 
 def _files(path: Path) -> list[Path]:
     """Return the file, or the files directly in the directory, without hidden ones and directories."""
     try:
-        if not path.is_dir():
+        if not named.is_directory(path):
             return [path]
-        return sorted(item for item in path.iterdir() if not item.name.startswith(".") and not item.is_dir())
+        return sorted(item for item in path.iterdir() if not item.name.startswith(".") and not named.is_directory(item))
     except OSError as error:
-        raise MaterialError(f"{path}: it cannot be read: {error.strerror}") from None
-
-
-def _read(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:  # `fdopen` refuses a directory, and leaves it open then
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise MaterialError(f"{path}: {_NO_FILE}")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            data = file.read(MAX_FILE + 1)
-    finally:
-        with suppress(OSError):  # what was read is known
-            os.close(fd)
-    if len(data) > MAX_FILE:
-        raise MaterialError(f"{path}: it is larger than the {MAX_FILE >> 10} KiB that are looked at")
-    return data
+        found = named.unreadable(path, error)
+        raise MaterialError(f"{path}: it {found}", hint=found.remedy) from error
 
 
 def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
     data = containers.as_plain(found)
-    if not data.strip(_ERASED):
+    if not data.strip(LOST):
         raise MaterialError("it is empty", hint="Copy it again.")
     packed, name = containers.certificates_in(data), containers.known(data)
     if packed is not None:

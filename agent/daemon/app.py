@@ -46,6 +46,7 @@ from agent.daemon.work.worker_process import WorkerProcess
 from agent.errors import AgentError, ConfigError, RefusedError, StoreError
 from agent.store import ownership, pauses, reported
 from agent.system.clock import chance
+from agent.system.files import is_there
 from agent.system.memory import give_back
 from agent.system.peers import ADMINS, READERS, group_ids, role_of
 from agent.system.service_manager import Notifier
@@ -386,6 +387,6 @@ def run(config: Config) -> Exit:
     Raises:
         AgentError: It cannot start.
     """
-    if config.state_dir.exists():
+    if is_there(config.state_dir):
         ownership.become_owner(config.state_dir)
     return Daemon(config).run()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import AgentError, RefusedError, StoreError
 from agent.store import disk, lock_files
-from agent.system import locks
+from agent.system import files, locks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,11 +62,11 @@ class SingleInstance:
             hint = "`systemctl status iot-cert-agent` shows it."
             raise RefusedError(f"A daemon runs already with {directory}.", hint=hint) from None
         except FileExistsError as error:  # which is also said of a link to what is not there
-            text = f"{directory} is {disk.kind_of(os.lstat(directory).st_mode)}, where a directory is expected."
+            text = f"{directory} is {files.kind_of(os.lstat(directory).st_mode)}, where a directory is expected."
             raise AgentError(text, hint="Move it out of the way, or name another `runtime_dir`.") from error
         except OSError as error:
             text = f"runtime_dir {directory} cannot be used: {os.strerror(error.errno or 0)}."
-            remedy = _REMEDIES.get(error.errno or 0, disk.remedy(error.errno))
+            remedy = _REMEDIES.get(error.errno or 0, files.remedy(error.errno))
             raise AgentError(text, hint=f"{remedy} {_ELSE}" if remedy else _ANOTHER) from error
 
     def _holds_runtime(self) -> bool:

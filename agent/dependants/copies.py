@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from agent.core.dependants import Format
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
 from agent.store import disk, durable
-from agent.system import descriptors
+from agent.system import descriptors, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -322,7 +322,7 @@ def _require_no_device(directory: int, name: str) -> None:
     with disk.explained(f"look at {name}"), suppress(FileNotFoundError):
         mode = os.lstat(name, dir_fd=directory).st_mode
         if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-            raise StoreError(f"{disk.kind_of(mode).capitalize()} is there.", hint="Name a file under `copies:`.")
+            raise StoreError(f"{files.kind_of(mode).capitalize()} is there.", hint="Name a file under `copies:`.")
 
 
 def _set_label(fd: int, label: bytes) -> None:

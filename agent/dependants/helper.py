@@ -34,8 +34,8 @@ from agent.core.dependants import (
 from agent.core.jsonio import PlainError, decode, encode
 from agent.dependants.copies import only_a_person_ends
 from agent.errors import AgentError, CloudError
-from agent.store.disk import kind_of
 from agent.system.clock import monotonic
+from agent.system.files import kind_of
 from agent.system.peers import peer_of
 
 if TYPE_CHECKING:

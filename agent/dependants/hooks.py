@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.dependants import MAX_HOOKS
 from agent.store.ownership import cannot_start, changeable_by_others
+from agent.system.files import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,7 +70,7 @@ def run(hook: Path, user: str, timeout: float, environment: Mapping[str, str]) -
 def unfit(*all_of_them: Hooks | GateCommands | None) -> Iterator[str]:
     """Yield which hooks and gates would not be run, as far as this user may look, a sentence each."""
     for named in all_of_them:
-        if named is not None and (os.access(named.directory, os.R_OK | os.X_OK) or not named.directory.is_dir()):
+        if named is not None and (os.access(named.directory, os.R_OK | os.X_OK) or not is_directory(named.directory)):
             found, problem = find(named.directory)
             looked = (_unknown(hook, named.user) or unsafe(hook) for hook in found if _may_be_looked_at(hook))
             yield from filter(None, (problem, *looked))

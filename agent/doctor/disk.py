@@ -9,6 +9,7 @@ from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.report.checks import Line, failure, ok, skipped, warning
 from agent.doctor import looks
 from agent.store.room import NEEDED_BYTES, NEEDED_INODES
+from agent.system.files import is_there
 
 if TYPE_CHECKING:
     from agent.config.values import Config
@@ -27,7 +28,7 @@ def examine(config: Config, snapshot: Snapshot | None) -> Line:
     wrong = looks.wrong_type(config.state_dir)
     if wrong is not None:
         return wrong
-    path = next(path for path in (config.state_dir, *config.state_dir.parents) if looks.is_there(path))
+    path = next(path for path in (config.state_dir, *config.state_dir.parents) if is_there(path))
     place, kind = looks.file_system(path)
     try:
         space = os.statvfs(path)

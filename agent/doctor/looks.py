@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from ssl import TLSVersion
 from typing import TYPE_CHECKING
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
 OLD_VERSIONS = (TLSVersion.TLSv1, TLSVersion.TLSv1_1)
 
 
-def is_there(path: Path) -> bool:
-    """Whether something is at a path, as far as this user may know."""
-    try:
-        return path.exists()
-    except OSError:  # in a directory that this user may not enter
-        return False
-
-
 def wrong_type(state_dir: Path) -> Line | None:
     """Return the line about something else in the place of the state directory; None where there is nothing wrong."""
     try:
@@ -50,7 +43,7 @@ def wrong_type(state_dir: Path) -> Line | None:
     except StoreError as error:
         if not isinstance(error.__cause__, NotADirectoryError):
             return None  # it is missing, or this user may not look
-        remedy = f"Set `state_dir: {state_dir.resolve()}`." if state_dir.is_symlink() else error.hint
+        remedy = f"Set `state_dir: {os.path.realpath(state_dir)}`." if state_dir.is_symlink() else error.hint
         return failure("disk", "not-a-directory", str(error), remedy, Exit.CRITICAL)
 
 
@@ -92,7 +85,7 @@ def file_system(path: Path) -> tuple[str, str]:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "", ""
-    real, best = path.resolve(), ("", "")
+    real, best = Path(os.path.realpath(path)), ("", "")
     for line in lines:
         _, where, kind, *_ = line.split(" ")
         where = where.replace("\\040", " ")

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.store import disk
 from agent.store.ownership import become_owner, not_to_be_run
+from agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,12 +30,12 @@ def hidden(config: Config) -> tuple[str, ...]:
 
 
 def _unreadable(config: Config) -> tuple[str, ...]:
-    if os.geteuid() != 0 or not config.state_dir.is_dir():
+    if os.geteuid() != 0 or not files.is_directory(config.state_dir):
         return ()
     owner = config.state_dir.stat().st_uid
     if owner == 0:
         return ()
-    named = list(dict.fromkeys(path for path in _named(config) if path.exists()))
+    named = list(dict.fromkeys(path for path in _named(config) if files.is_there(path)))
     return tuple(
         f"{path} may be read by root and not by the user that the agent works as ({owner}): give it one that this user "
         "may read."
@@ -67,10 +67,10 @@ def _unusable_runtime(config: Config) -> Iterator[str]:
     """Yield why no daemon would start with its runtime directory; one that is not there it makes, or systemd does."""
     state_dir, path = config.state_dir, config.runtime_dir
     there = next(step for step in (path, *path.parents) if os.path.lexists(step))
-    if not there.is_dir():
-        kind = disk.kind_of(there.lstat().st_mode)
+    if not files.is_directory(there):
+        kind = files.kind_of(there.lstat().st_mode)
         yield f"runtime_dir {path}: {there} is {kind}, where a directory is expected: move it out of the way."
-    elif there == path and state_dir.is_dir() and os.geteuid() in {0, state_dir.stat().st_uid}:
+    elif there == path and files.is_directory(state_dir) and os.geteuid() in {0, state_dir.stat().st_uid}:
         for denied in _denied([path], state_dir, os.W_OK | os.X_OK):
             yield f"runtime_dir {denied} cannot be written by the agent's user: see owner, mode and `findmnt -T`."
 

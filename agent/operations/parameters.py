@@ -27,6 +27,7 @@ from agent.core.text_files import NoTextError, value_of
 from agent.errors import ConfigError, MaterialError, StoreError
 from agent.store import directories, disk, durable
 from agent.store.ownership import changeable_by_others
+from agent.system.files import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,7 +82,7 @@ class Parameters:
             StoreError: It could not be written.
         """
         uid, gid = _owner(self._config)
-        if os.geteuid() != 0 or uid == 0 or not self._config.runtime_dir.is_dir():
+        if os.geteuid() != 0 or uid == 0 or not is_directory(self._config.runtime_dir):
             return ()
         with disk.directory(str(self._config.runtime_dir)) as fd:
             if not self._as_root:

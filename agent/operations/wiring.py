@@ -19,7 +19,7 @@ from agent.change.world import NoDependants, Provisioning, Settings, Vending, Wo
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
 from agent.core.failure import readmission
-from agent.core.text_files import NoTextError, value_of
+from agent.core.text_files import LOST, NoTextError, value_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -188,7 +188,7 @@ def load_anchors(config: Config) -> TrustBundle:
     from agent.crypto import x509  # noqa: PLC0415
 
     data = _read(config.anchors, "trust anchors file")
-    bundle = _usable(str(config.anchors), lambda: x509.read_anchors(data))
+    bundle = _usable(str(config.anchors), lambda: x509.read_anchors(data), "Put the baked copy back.")
     return replace(bundle, provenance=baked_provenance(data))
 
 
@@ -204,7 +204,7 @@ def load_claim(config: Config, anchors: TrustBundle) -> Candidate:
     if config.enrollment is None or config.enrollment.claim is None:
         raise RefusedError("No claim certificate is configured.", hint="Add `enrollment:` to the configuration.")
     claim = config.enrollment.claim
-    key_pem = _material(lambda: read_secret(claim.key, "claim key"))
+    key_pem = _filled(claim.key, "claim key", lambda: read_secret(claim.key, "claim key"))
     certificate_pem = _read(claim.certificate, "claim certificate")
     return Candidate(
         name="the claim certificate",
@@ -255,7 +255,7 @@ def _authorities(config: Config, enrollment: EnrollmentConfig, *others: TrustBun
                 raise
             return others
     data = _read(enrollment.ca, "file of the vending machine's authorities")
-    return (_usable(str(enrollment.ca), lambda: x509.read_anchors(data)),)
+    return (_usable(str(enrollment.ca), lambda: x509.read_anchors(data), "See `enrollment.ca`."),)
 
 
 def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Vending | None:
@@ -296,20 +296,23 @@ def _enrollment_client_id(config: Config) -> str:
 
 
 def _read(path: Path, what: str) -> bytes:
-    return _material(lambda: read_bounded(path, MAX_MATERIAL, what))
+    return _filled(path, what, lambda: read_bounded(path, MAX_MATERIAL, what))
 
 
-def _material(read: Callable[[], T]) -> T:
+def _filled(path: Path, what: str, read: Callable[[], bytes]) -> bytes:
     """The engine asks for material in the middle of a change, where a bad file is no configuration error any more."""
     try:
-        return read()
+        data = read()
     except ConfigError as error:
         raise MaterialError(str(error), hint=error.hint) from error
+    if not data.strip(LOST):
+        raise MaterialError(f"{path}: the {what} is empty", hint="Copy it again.")
+    return data
 
 
-def _usable(source: str, parse: Callable[[], T]) -> T:
+def _usable(source: str, parse: Callable[[], T], remedy: str) -> T:
     try:
         return parse()
     except MaterialError as error:
         message = str(error) if source in str(error) else f"{source}: {error}"
-        raise MaterialError(message, hint=error.hint) from error
+        raise MaterialError(message, hint=error.hint or remedy) from error

@@ -13,42 +13,12 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.errors import DamagedError, StoreError
-from agent.system import descriptors
+from agent.system import descriptors, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-_BROKEN = "The disk reports an error: read `dmesg`; the set in use was not touched by this step."
-_DEAD = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO}  # a bad block, and what file systems say of damage
-
-# What a file system says of what it has not got: links (vfat), locks (NFS without its service).
-_LACKING = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
-
-_REMEDIES = {
-    **dict.fromkeys(_DEAD, _BROKEN),
-    **dict.fromkeys(
-        _LACKING,
-        "This file system lacks what that takes, as vfat has no links and some network file systems no locks: use one "
-        "of the gateway's own, such as ext4.",
-    ),
-    errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
-    errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
-    errno.EROFS: "The file system is mounted read-only: remount it read-write (`sudo mount -o remount,rw`).",
-    errno.EACCES: "Run the command as root or as the agent's user, and check owner and mode, of the directory too.",
-    errno.EPERM: "Run the command as root or as the agent's user. Where these may not either, `lsattr` shows an `i` or "
-    "an `a`, which keeps it as it is: `chattr -ia` ends that.",
-    errno.EBUSY: "A file system is mounted there: `findmnt` shows it, `umount` ends it.",
-    errno.ESTALE: "The server of this network file system has lost it: mount it again.",
-    errno.EFBIG: "A limit on the size of files is in the way: `ulimit -f`, or LimitFSIZE= of the unit.",
-    errno.ENOTDIR: "What stands above it in the path is no directory: move that out of the way.",
-    errno.ENAMETOOLONG: "Choose a shorter name.",
-    errno.ELOOP: "A symbolic link stands there, or links in a circle: give the path without links.",
-    errno.EXDEV: "Keep the whole state directory on one file system, without bind mounts inside.",
-    errno.EMFILE: "Too many open files: raise LimitNOFILE= of the unit.",
-    errno.ENOMEM: "The gateway is out of memory; the set in use is untouched.",
-}
 
 
 @contextlib.contextmanager
@@ -62,13 +32,8 @@ def explained(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        hint = remedy(error.errno)
+        hint = files.remedy(error.errno)
         raise StoreError(f"Cannot {what}: {reason}.", hint=hint) from error
-
-
-def remedy(number: int | None) -> str:
-    """Return what a person should do about an error of the system, as a sentence; empty where that is not known."""
-    return _REMEDIES.get(number or 0, "")
 
 
 def open_directory(name: str, dir_fd: int | None = None) -> int:
@@ -92,7 +57,7 @@ def _no_directory(name: str, dir_fd: int | None, error: StoreError) -> StoreErro
         found = os.lstat(name, dir_fd=dir_fd).st_mode
     except OSError:
         return error  # something above it
-    said = f"{name} is {kind_of(found)}, where a directory is expected."
+    said = f"{name} is {files.kind_of(found)}, where a directory is expected."
     if not stat.S_ISLNK(found):
         return StoreError(said, hint="Move it out of the way.")
     real = os.path.realpath(name) if os.path.isabs(name) else ""  # noqa: PTH117 - names, not paths, are opened
@@ -100,17 +65,6 @@ def _no_directory(name: str, dir_fd: int | None, error: StoreError) -> StoreErro
     if real and not os.path.lexists(real):
         instead = f"{real} is not there: mount its file system, and name it in place of the link"
     return StoreError(said, hint=f"{instead}: no link is followed here.")
-
-
-_KINDS = {
-    stat.S_IFREG: "a file", stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a block device",
-}  # fmt: skip
-
-
-def kind_of(mode: int) -> str:
-    """Return the words for the kind of file that has a mode, such as `a directory`."""
-    return _KINDS.get(stat.S_IFMT(mode), "something unknown")
 
 
 @contextlib.contextmanager
@@ -156,7 +110,7 @@ def read(dir_fd: int, name: str, limit: int, *, end_of_larger: bool = False) -> 
 
 def _require_file(name: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise DamagedError(f"{name} is {kind_of(mode)}, where a regular file is expected.")
+        raise DamagedError(f"{name} is {files.kind_of(mode)}, where a regular file is expected.")
 
 
 def _read_all(fd: int, name: str, limit: int) -> bytes:
@@ -165,8 +119,8 @@ def _read_all(fd: int, name: str, limit: int) -> bytes:
         while len(data) < limit and (part := os.read(fd, limit - len(data))):
             data += part
     except OSError as error:
-        if error.errno in _DEAD:  # a dead block stays dead: damage, not a passing error
-            raise DamagedError(f"{name} cannot be read from the disk.", hint=remedy(errno.EIO)) from error
+        if error.errno in files.DEAD:  # a dead block stays dead: damage, not a passing error
+            raise DamagedError(f"{name} cannot be read from the disk.", hint=files.remedy(errno.EIO)) from error
         raise
     return bytes(data)
 

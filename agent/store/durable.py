@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store import disk
-from agent.system import descriptors
+from agent.system import descriptors, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -299,7 +299,7 @@ def sync(dir_fd: int, done: str) -> None:
             return  # to refuse each change for that would let the certificate expire
         reason = os.strerror(error.errno or 0)
         message = f"In doubt: {done}, but the disk did not confirm it ({reason}), so a power cut may undo it."
-        raise StoreInDoubtError(message, hint=disk.remedy(errno.EIO)) from error
+        raise StoreInDoubtError(message, hint=files.remedy(errno.EIO)) from error
 
 
 @contextlib.contextmanager

@@ -6,13 +6,12 @@ all the same, since what is in the file is overwritten first.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from agent.store import disk, durable
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from agent.system.files import is_directory
 
 
 def touched(path: Path) -> datetime | None:
@@ -29,8 +28,8 @@ def remove(path: Path) -> bool:
     Raises:
         StoreError: It could not be removed, or the disk does not confirm it.
     """
-    real = path.resolve()
-    if not real.parent.is_dir():
+    real = Path(os.path.realpath(path))
+    if not is_directory(real.parent):
         return False
     with disk.directory(str(real.parent)) as fd:
         if not disk.exists(fd, real.name):

@@ -10,6 +10,7 @@ become gigabytes, and hostile headers have kept it busy for ever more than once 
 from __future__ import annotations
 
 import io
+import os
 import re
 import tarfile
 import zlib
@@ -167,7 +168,7 @@ def read_directory(path: Path) -> Mapping[str, bytes]:
     """
     files: dict[str, bytes] = {}
     try:
-        with disk.directory(str(path.resolve())) as fd:
+        with disk.directory(os.path.realpath(path)) as fd:
             _collect(fd, "", files, MAX_ARCHIVE)
     except StoreError as error:
         raise BundleError("unreadable", str(error), hint=error.hint) from None
@@ -207,7 +208,7 @@ def read_file(path: Path) -> bytes:
         BundleError: It cannot be read, is no regular file, or too large.
     """
     try:
-        with disk.directory(str(path.parent.resolve())) as fd:
+        with disk.directory(os.path.realpath(path.parent)) as fd:
             return disk.read(fd, path.name, MAX_ARCHIVE)
     except FileNotFoundError:
         raise BundleError("unreadable", f"{path}: there is no such file.") from None

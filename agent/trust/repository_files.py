@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
 from agent.store import directories, disk, durable
+from agent.system.files import kind_of
 from agent.trust.tuf_client import METADATA, TARGETS
 
 if TYPE_CHECKING:
@@ -59,8 +61,8 @@ def _make(folder: Path) -> None:
         if folder.is_dir():
             return
         if folder.exists():
-            kind = disk.kind_of(folder.stat().st_mode)
+            kind = kind_of(folder.stat().st_mode)
             raise ConfigError(f"{folder} is {kind}, where the directory of a repository is expected.")
     _make(folder.parent)
-    with disk.directory(str(folder.parent.resolve())) as fd:
+    with disk.directory(os.path.realpath(folder.parent)) as fd:
         directories.make_directory(fd, folder.name, _MODES)

@@ -43,6 +43,7 @@ from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.operations import snapshot
 from agent.operations.execute import Operations
 from agent.store import fingerprints
+from agent.system.files import is_there
 from agent.trust import install
 from agent.worker.carrying import Carrying
 
@@ -134,7 +135,7 @@ class Worker:
         if order.do is Do.SERVE:
             deployment(self._config).take_up(Occasion.AGAIN)
             return None
-        if order.do is Do.LOOK and not self._config.state_dir.exists():
+        if order.do is Do.LOOK and not is_there(self._config.state_dir):
             return None
         first = (order.do, order.kind) == (Do.BEGIN, Kind.ENROLL) or (order.do, order.verb) == (Do.ORDER, Verb.ENROLL)
         parts = stack.enter_context(open_parts(self._config, self._wire, create=first, asked_by=order.asked_by))

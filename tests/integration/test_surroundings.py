@@ -153,16 +153,40 @@ def test_another_user_is_refused_in_a_sentence(passable: Gateway) -> None:
         assert "Traceback" not in done.stderr
 
 
+CONTENTS = {
+    "empty": b"\n", "erased": b"\xff" * 512 + b"\0\n", "garbage": b"nothing of this kind\n", "huge": b"#" * 2_000_000,
+}  # fmt: skip
+
+
+def spoil(gateway: Gateway, path: Path, change: str) -> None:
+    """Have something else stand in the place of a file, or the mode that lets others read it."""
+    path.unlink()
+    if change in {"dangling", "loop"}:
+        path.symlink_to("/nowhere" if change == "dangling" else path)
+    elif change == "pipe":
+        os.mkfifo(path, 0o600)
+    elif change != "missing":
+        path.write_bytes(CONTENTS.get(change) or gateway.cloud.add_claim().key_pem)
+        path.chmod(0o644 if change == "open" else 0o600)
+
+
 @pytest.mark.parametrize(
     ("file", "change", "words"),
     [
         ("claim/key.pem", "missing", "the claim key cannot be read: No such file or directory"),
         ("claim/key.pem", "open", "may be read by others (mode 0644)"),
-        ("claim/key.pem", "empty", "there is no private key in it as PEM"),
+        ("claim/key.pem", "empty", "the claim key is empty"),
+        ("claim/key.pem", "erased", "the claim key is empty"),
+        ("claim/key.pem", "garbage", "there is no private key in it as PEM"),
+        ("claim/key.pem", "pipe", "the claim key is a pipe, where a file is expected"),
+        ("claim/key.pem", "dangling", "is a symbolic link to /nowhere, which is not there"),
         ("claim/key.pem", "other", "the private key does not belong to the certificate"),
-        ("claim/certificate.pem", "empty", "there is no certificate in it as PEM"),
+        ("claim/certificate.pem", "empty", "the claim certificate is empty"),
+        ("claim/certificate.pem", "garbage", "there is no certificate in it as PEM"),
         ("claim/certificate.pem", "missing", "the claim certificate cannot be read"),
-        ("roots.pem", "empty", "there is no PEM certificate in it"),
+        ("roots.pem", "empty", "the trust anchors file is empty"),
+        ("roots.pem", "garbage", "there is no PEM certificate in it"),
+        ("roots.pem", "loop", "The links there lead in a circle"),
         ("roots.pem", "huge", "larger than the 1024 KiB allowed"),
     ],
 )
@@ -171,21 +195,12 @@ def test_material_that_cannot_be_used_is_a_configuration_error(
 ) -> None:
     """Before anything is begun the file is named, with what is wrong about it; `config check` says the same."""
     path = gateway.directory / file
-    match change:
-        case "missing":
-            path.unlink()
-        case "open":
-            path.chmod(0o644)
-        case "empty":
-            path.write_bytes(b"")
-        case "other":
-            path.write_bytes(gateway.cloud.add_claim().key_pem)
-        case _:
-            path.write_bytes(b"#" * 2_000_000)
+    spoil(gateway, path, change)
     for verb in (("enroll",), ("config", "check")):
         said = gateway.run(*verb, expect=2).err
         assert words in said
-        assert str(path) in said
+        assert said.count(words) == 1
+        assert f"iot-cert: {path}: " in said or "does not belong" in words  # which is said of two
     assert not (gateway.state / "change.json").exists()
     (gateway.directory / "claim").mkdir(exist_ok=True)
     path.unlink(missing_ok=True)

@@ -52,6 +52,7 @@ PLANTED = [
     (ROOMS, "from agent.cli import status", "agent/store/novelty.py"),
     (ROOMS, "from agent.store import durable", "agent/core/change/novelty.py"),
     (ROOMS, "from agent.iotcore import tls", "agent/change/novelty.py"),
+    (ROOMS, "from agent.crypto import keys", "agent/system/novelty.py"),
     (ROOMS, "def f():\n    from agent.daemon import app", "agent/worker/novelty.py"),
     (CORE, "", "agent/core/novelty.py"),
     (CORE, "", "agent/core/novelty/__init__.py"),

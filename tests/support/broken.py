@@ -225,7 +225,7 @@ SITUATIONS = [
     Breakage("not enrolled, claim key open", _claim_open, ("set", "claim-unusable"),
               "may be read by others (mode 0644)", "sudo chmod 600 DIR/claim/key.pem", 3),
     Breakage("not enrolled, claim gone", _claim_gone, ("set", "claim-unusable"),
-              "the claim certificate cannot be read", "Put the claim certificate and its key in place", 3),
+              "the claim certificate cannot be read", "Put it in place, or correct the path", 3),
     Breakage("not enrolled, nothing configured", _nothing_configured, ("set", "not-enrolled"),
               "No claim certificate is configured", "Add `enrollment:`", 3),
     Breakage("key of another certificate", _damaged, ("set", "damaged"), "key.pem changed since it was written",

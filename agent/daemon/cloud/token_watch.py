@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.daemon.hearing import Hearing
 from agent.daemon.loop import Alarm
+from agent.system.files import is_there
 from agent.system.inotify import open_directory_watch
 
 if TYPE_CHECKING:
@@ -53,5 +54,5 @@ class TokenWatch:
         self._settling.set_if_unset(SETTLE)
 
     def _tell(self) -> None:
-        if self._path is not None and self._path.exists():  # the agent itself overwrites one that is spent
+        if self._path is not None and is_there(self._path):  # the agent itself overwrites one that is spent
             self._news()

@@ -28,14 +28,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_pipe_in_place_of_the_file_does_not_hang(tmp_path: Path) -> None:
     """Only regular files are read."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigError, match="not a regular file"):
+    with pytest.raises(ConfigError, match="pipe: the configuration file is a pipe, where a file is expected"):
         reader.load(tmp_path / "pipe")
 
 
 def test_a_directory_in_place_of_the_file_is_told_and_not_left_open(tmp_path: Path) -> None:
     """A daemon may read its configuration anew many times before it is mended."""
     before = descriptors()
-    with pytest.raises(ConfigError, match="not a regular file"):
+    with pytest.raises(ConfigError, match="the configuration file is a directory, where a file is expected"):
         reader.load(tmp_path)
     assert descriptors() - before == set()
 
@@ -44,7 +44,7 @@ def test_a_socket_in_place_of_a_file_is_told_as_no_file(tmp_path: Path) -> None:
     """The kernel cannot open one, and calls that a device that is not there."""
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(tmp_path / "key"))
-    with pytest.raises(ConfigError, match="key: the claim key is not a regular file"):
+    with pytest.raises(ConfigError, match="key: the claim key is a socket, where a file is expected"):
         files.read_secret(tmp_path / "key", "claim key")
 
 

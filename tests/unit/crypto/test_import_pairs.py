@@ -271,9 +271,9 @@ def test_files_are_counted_over_all_places(stick: Stick, tmp_path: Path) -> None
 def test_what_is_no_plain_file_is_named_and_not_waited_for(stick: Stick) -> None:
     """A pipe without a writer would be waited for until tomorrow; a device never ends."""
     os.mkfifo(stick.path / "pipe")
-    assert f"{stick.path}/pipe: it is no plain file" in stick.complaint("pipe")
-    assert f"{stick.path}/pipe: it is no plain file" in stick.complaint()
-    with pytest.raises(MaterialError, match="/dev/zero: it is no plain file"):
+    assert f"{stick.path}/pipe: it is a pipe, where a file is expected" in stick.complaint("pipe")
+    assert f"{stick.path}/pipe: it is a pipe, where a file is expected" in stick.complaint()
+    with pytest.raises(MaterialError, match="/dev/zero: it is a device, where a file is expected"):
         import_files.bring([Path("/dev/zero")], None)
 
 
@@ -282,7 +282,7 @@ def test_a_socket_is_named(stick: Stick, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(stick.path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        assert f"{stick.path}/socket: it is no plain file" in stick.complaint()
+        assert f"{stick.path}/socket: it is a socket, where a file is expected" in stick.complaint()
 
 
 def test_what_is_missing_is_named(stick: Stick) -> None:

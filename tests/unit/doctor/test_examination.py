@@ -203,7 +203,7 @@ def test_a_watched_pipe_is_not_waited_for(rig: Rig) -> None:
     """It is said to be no file."""
     os.mkfifo(rig.path.parent / "pipe")
     line = of_store(rig, f"watch: [{{path: {rig.path.parent}/pipe}}]\n")["watched"]
-    assert (line.code, "is not a regular file" in line.text) == ("watched-unusable", True)
+    assert (line.code, "is a pipe, where a file is expected" in line.text) == ("watched-unusable", True)
 
 
 def test_several_wrong_files_are_counted(rig: Rig) -> None:
