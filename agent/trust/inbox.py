@@ -22,7 +22,7 @@ from agent.errors import BundleError, DamagedError, StoreError
 from agent.store import disk, durable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 OUTCOME = ".outcome.json"
@@ -73,14 +73,16 @@ class Survey:
         self._kept: list[str] = []
         self.unfinished = False
 
-    def look(self, inbox: Path, heard: Iterable[str] = ()) -> list[Drop]:
+    def look(self, inbox: Path, heard: Iterable[str] = (), waiting: Collection[str] = ()) -> list[Drop]:
         """Return what has been dropped, as far as it was seen, the oldest first; empty where there is no inbox.
 
-        Of more than `MAX_LISTED` it is the oldest and the newest, half of each, so that a flood hides no drop after it.
+        Of more than `MAX_LISTED` it is the oldest and the newest, half of each, so that a flood hides no drop after it;
+        those that wait come besides, so that they hide none either.
 
         Args:
             inbox: Where.
             heard: Names to look at first, wherever in the directory they are.
+            waiting: Names of drops that were looked at and have to wait.
 
         Raises:
             StoreError: It cannot be listed.
@@ -89,12 +91,14 @@ class Survey:
             self.close()
             return []
         with disk.directory(str(inbox)) as fd, disk.explained("list a directory"):
-            names = {*heard, *self._kept_in(fd), *self._part_of(fd)}
+            names = {*heard, *waiting, *self._kept_in(fd), *self._part_of(fd)}
             seen = [drop for name in names if _may_be_drop(name) and (drop := _waiting(fd, name))]
         seen.sort(key=lambda drop: (drop.changed_at, drop.name))
-        found = seen if len(seen) <= MAX_LISTED else seen[: MAX_LISTED // 2] + seen[-MAX_LISTED // 2 :]
-        self._kept = [drop.name for drop in found]
-        return found
+        self._kept = [drop.name for drop in seen if drop.name not in waiting]
+        if len(self._kept) > MAX_LISTED:
+            self._kept = self._kept[: MAX_LISTED // 2] + self._kept[-MAX_LISTED // 2 :]
+        listed = {*self._kept, *waiting}
+        return [drop for drop in seen if drop.name in listed]
 
     def _kept_in(self, fd: int) -> list[str]:
         status = os.fstat(fd)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 QUIET = 30.0  # seconds without a change
 AGAIN = 600.0  # seconds before a drop that had to wait is looked at again
 GO_ON = 1.0  # seconds before the next part of an inbox that is too large for one look
+_MAX_HELD = 5_000  # drops that had to wait, the latest; of more, the earliest are taken for new ones
 _MAX_HEARD = 500  # names, the latest, of drops that are complete and were not looked at yet
 
 
@@ -54,7 +55,8 @@ class InboxWatch:
         """Return a drop that is complete and need not wait; `delay` says when to ask again.
 
         The oldest comes first, and then the newest and the oldest by turns: a heap of bad ones keeps no good one away.
-        The newest is what the kernel told of last, whatever the clock was when the others came.
+        The newest is what the kernel told of last, whatever the clock was when the others came. What had to wait comes
+        after all that was not looked at yet: a heap of such drops keeps no other away.
 
         Args:
             path: Where the inbox is.
@@ -63,8 +65,8 @@ class InboxWatch:
         found, now = self._drops(path), monotonic()
         self._forget({drop.name for drop in found})
         waits = [GO_ON] if self._survey is not None and self._survey.unfinished else []
-        for drop in self._in_turn(found):
-            until = self._ready_at(drop, now)
+        turns = [(self._ready_at(drop, now), drop) for drop in self._in_turn(found)]
+        for until, drop in turns:
             if until <= now:
                 self._given = drop
                 return drop.name
@@ -80,22 +82,27 @@ class InboxWatch:
 
             self._survey = Survey()
         try:
-            return self._survey.look(path, self._closed)
+            return self._survey.look(path, self._closed, self._held)
         except StoreError:
             return []  # `config check` says so
 
     def _in_turn(self, found: list[Drop]) -> list[Drop]:
-        if not self._newest_first:
-            return found
-        newest_first, told = found[::-1], {name: at for at, name in enumerate((*self._complete, *self._closed))}
-        return sorted(newest_first, key=lambda drop: -told.get(drop.name, -1))
+        if self._newest_first:
+            newest_first, told = found[::-1], {name: at for at, name in enumerate((*self._complete, *self._closed))}
+            found = sorted(newest_first, key=lambda drop: -told.get(drop.name, -1))
+        return sorted(found, key=self._held_until)
+
+    def _held_until(self, drop: Drop) -> float:
+        """Return until when a drop as it is now has to wait, by the monotonic clock; 0 where it was not looked at."""
+        held = self._held.get(drop.name)
+        return held[1] if held is not None and held[0] == drop else 0.0
 
     def _ready_at(self, drop: Drop, now: float) -> float:
         """Return when a drop may be taken, by the monotonic clock."""
-        held = self._held.get(drop.name)
-        if held is not None and held[0] == drop:
+        held_until = self._held_until(drop)
+        if held_until:
             self._closed.pop(drop.name, None)
-            return held[1]
+            return held_until
         if drop.name in self._closed:  # as it is now; written to again it is complete once that is closed
             del self._closed[drop.name]
             self._complete[drop.name] = drop
@@ -116,7 +123,10 @@ class InboxWatch:
         drop, self._given = self._given, None
         self._newest_first = not self._newest_first
         if drop is not None and drop.name == name and drop == _as_it_is(path, name):
-            self._held[name] = (drop, monotonic() + AGAIN)
+            self._held.pop(name, None)
+            self._held[name] = (drop, monotonic() + AGAIN)  # the latest last
+            for early in list(self._held)[:-_MAX_HELD]:
+                del self._held[early]
 
     def clock_was_set(self) -> None:
         """What drops wait for may have come."""

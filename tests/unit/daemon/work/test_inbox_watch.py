@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.daemon.work import inbox_watch
 from agent.daemon.work.inbox_watch import AGAIN, QUIET, InboxWatch
 from agent.store import disk
+from agent.trust import inbox
 from agent.trust.inbox import PART
 from support.office import HandClock, HandLoop
 from support.surroundings import descriptors
@@ -231,6 +233,56 @@ def test_a_drop_that_waits_keeps_no_other_from_being_taken(desk: WatchedInbox) -
     desk.drop("b.tar")
 
     assert desk.next() == "b.tar"
+
+
+def looked_at(desk: WatchedInbox, seconds: float = 1) -> str | None:
+    """Have a worker look at the next drop, which has to wait, and return its name."""
+    name = desk.later(seconds)
+    if name is not None:
+        desk.inbox.taken(name, desk.place)
+    return name
+
+
+@pytest.fixture(name="heap")
+def _heap(desk: WatchedInbox, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of more drops than are listed, three times as many, which all have to wait."""
+    monkeypatch.setattr(inbox, "MAX_LISTED", 20)
+    flood(desk, 60)
+    return [f"bad-{number:06}" for number in range(60)]
+
+
+def test_a_heap_that_has_to_wait_keeps_no_drop_away(desk: WatchedInbox, heap: list[str]) -> None:
+    """All are looked at before one of them is looked at again, however long one look takes, and then in that order."""
+    looks: list[str] = []
+    while len(looks) < len(heap):
+        looks += filter(None, [looked_at(desk, QUIET)])
+        assert desk.clock.now < 5 * AGAIN
+
+    assert desk.clock.now > 2 * AGAIN  # the first of them waits no more
+    assert sorted(looks) == heap
+    assert [looked_at(desk) for _ in range(10)] == looks[:10]
+
+
+def test_a_drop_that_comes_while_a_heap_waits_is_taken_at_once(desk: WatchedInbox, heap: list[str]) -> None:
+    """It is a new one, and they are not."""
+    looks = {looked_at(desk) for _ in range(3 * int(QUIET) + len(heap))} - {None}
+    assert sorted(map(str, looks)) == heap
+    assert desk.next() is None
+    desk.drop("good.tar")
+
+    assert desk.next() == "good.tar"
+
+
+def test_what_is_known_of_drops_that_wait_is_bounded(desk: WatchedInbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were looked at first are taken for new ones."""
+    monkeypatch.setattr(inbox_watch, "_MAX_HELD", 3)
+    desk.next()
+    for name in "abcd":
+        desk.drop(name)
+    looks = [looked_at(desk, 0) for _ in range(4)]
+
+    assert sorted(map(str, looks)) == list("abcd")
+    assert [looked_at(desk, 0) for _ in range(2)] == looks[:2]
 
 
 def test_another_in_place_of_one_that_waits_is_taken_at_once(desk: WatchedInbox) -> None:
