@@ -135,8 +135,12 @@ def _unusable(*loads: Callable[[], object]) -> list[str]:
         except RefusedError:
             continue  # without enrolment there is no claim to check
         except (ConfigError, MaterialError) as error:
-            complaints.append(f"{error}{f' ({error.hint})' if error.hint else ''}")
+            complaints.append(_with_remedy(error))
     return complaints
+
+
+def _with_remedy(error: AgentError) -> str:
+    return f"{error} ({error.hint})" if error.hint else str(error)
 
 
 def _password(config: Config) -> str:
@@ -175,7 +179,8 @@ def _of_bundles(config: Config) -> Iterator[str]:
     try:
         decode(install.read_root(config.trust.root), str(config.trust.root), limit=install.MAX_ROOT)
     except (BundleError, PlainError) as error:
-        yield f"trust.root: {error}. No signed bundle is taken."
+        remedy = getattr(error, "hint", "") or "Put the signers' root.json there."
+        yield f"trust.root: {error}. No signed bundle is taken. {remedy}"
     try:
         odd = inbox.passed_over(config.inbox)
     except StoreError as error:
@@ -209,8 +214,8 @@ def _check_state_dir(config: Config) -> list[str]:
         with snapshot.open_store(config):
             return []
     except StoreError as error:
-        if _may_be_there(config.state_dir):
-            return [f"state_dir: {error}"]
+        if os.path.lexists(config.state_dir) or not isinstance(error.__cause__, FileNotFoundError):
+            return [f"state_dir: {_with_remedy(error)}"]
     if is_directory(config.state_dir.parent) and os.access(config.state_dir.parent, os.W_OK):
         return []  # `enroll` makes it
     return [f"state_dir: {config.state_dir} does not exist and cannot be made by this user"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from agent.errors import MaterialError
+from agent.system import files, forks
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 PATIENCE = 20  # seconds of processor time, many times what a common file takes on a slow gateway
 MOST = 256 << 20  # bytes of memory, beyond what the process has
+STATM = Path("/proc/self/statm")
+_UNTOLD = 3 * MOST
 
 
 def opened(data: bytes, password: bytes | None, patience: int = PATIENCE) -> bytes:
@@ -42,20 +46,20 @@ def opened(data: bytes, password: bytes | None, patience: int = PATIENCE) -> byt
         patience: Seconds of processor time.
 
     Raises:
-        MaterialError: It takes more time or memory than it may.
+        MaterialError: It takes more time or memory than it may, or this machine has no process for it.
     """
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        try:
-            _child(write_end, data, password, patience)
-            os._exit(0)
-        finally:
-            os._exit(1)  # whatever happened: no frame of the parent's may run twice
-    os.close(write_end)
+    try:
+        child, read_end = forks.fork(lambda pipe: _child(pipe, data, password, patience))
+    except OSError as error:
+        why = f"it is not opened, since no process can be started for it: {os.strerror(error.errno or 0)}"
+        raise MaterialError(why, hint=files.remedy(error.errno)) from error
     with os.fdopen(read_end, "rb") as pipe:
         found = pipe.read()
     if os.waitpid(child, 0)[1] != 0:
+        room = _left_by_the_user()
+        if room < MOST:
+            text = f"to open it takes more than the {room >> 20} MiB of memory that a limit of this user's leaves"
+            raise MaterialError(text, hint="Raise that limit: `ulimit -v` shows it.")
         raise MaterialError(
             f"to open it takes more than {patience} seconds of processor time or {MOST >> 20} MiB of memory: its RSA "
             "key is very long, or it was made to be slow to open",
@@ -66,13 +70,26 @@ def opened(data: bytes, password: bytes | None, patience: int = PATIENCE) -> byt
 
 
 def _child(pipe: int, data: bytes, password: bytes | None, patience: int) -> None:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    _bound(resource.RLIMIT_AS, pages * resource.getpagesize() + MOST)
+    _bound(resource.RLIMIT_AS, _size() + MOST)
     _bound(resource.RLIMIT_CORE, 0)
     _bound(resource.RLIMIT_CPU, patience)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library's own words of what it cannot count or hold
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library's own words of what it cannot count or hold
     with os.fdopen(pipe, "wb") as file:
         file.write(_open(data, password))
+
+
+def _left_by_the_user() -> int:
+    _, limit = resource.getrlimit(resource.RLIMIT_AS)
+    return MOST if limit == resource.RLIM_INFINITY else max(min(MOST, limit - _size()), 0)
+
+
+def _size() -> int:
+    """Return the bytes of memory that this process has; where the kernel does not tell, more than it will be."""
+    try:
+        return int(STATM.read_text("ascii").split()[0]) * resource.getpagesize()
+    except OSError:  # without /proc, as in some containers and early in a start
+        return _UNTOLD
 
 
 def _bound(what: int, most: int) -> None:

@@ -25,6 +25,7 @@ from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import THING, Id, Name
 from agent.errors import AgentError, MaterialError, RefusedError, StoreError
 from agent.store.disk import explained
+from agent.system import forks
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
@@ -238,15 +239,7 @@ class _Told:
 
 def _as_owner(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
     with explained("start a process as the owner of the state directory"):
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        child = os.fork()
-    if child == 0:
-        try:
-            os.close(read_end)
-            _child(write_end, state_dir, copies, passwords)
-        finally:
-            os._exit(0)  # whatever happened: no frame of the parent's may run twice
-    os.close(write_end)
+        child, read_end = forks.fork(lambda pipe: _child(pipe, state_dir, copies, passwords))
     try:
         data = _read(read_end)
     finally:

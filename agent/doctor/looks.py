@@ -23,6 +23,7 @@ from agent.operations.owners_eyes import not_for_this_user
 from agent.operations.parameters import Parameters
 from agent.operations.wiring import check_enrolment, load_anchors
 from agent.store import disk
+from agent.system.files import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +44,8 @@ def wrong_type(state_dir: Path) -> Line | None:
     except StoreError as error:
         if not isinstance(error.__cause__, NotADirectoryError):
             return None  # it is missing, or this user may not look
-        remedy = f"Set `state_dir: {os.path.realpath(state_dir)}`." if state_dir.is_symlink() else error.hint
+        real = Path(os.path.realpath(state_dir))
+        remedy = f"Set `state_dir: {real}`." if is_directory(real) else error.hint
         return failure("disk", "not-a-directory", str(error), remedy, Exit.CRITICAL)
 
 

@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.store import disk
 from agent.store.ownership import become_owner, not_to_be_run
-from agent.system import files
+from agent.system import files, forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ def hidden(config: Config) -> tuple[str, ...]:
     """Return what is there and the agent cannot use, a sentence each: files, which root alone finds, and `runtime_dir`.
 
     Raises:
-        OSError: There is no further process to be had.
+        StoreError: There is no further process to be had.
     """
     return (*_unreadable(config), *_unusable_runtime(config))
 
@@ -90,15 +91,13 @@ def _named(config: Config) -> Iterator[Path]:
 
 def _denied(paths: Sequence[Path], state_dir: Path, mode: int) -> list[Path]:
     """Return which of the paths the owner of the state directory may not read, or do with what a mode says."""
-    told, tells = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            become_owner(state_dir)
-            os.write(tells, bytes(os.access(path, mode) for path in paths))
-        finally:
-            os._exit(0)
-    os.close(tells)
+
+    def look(pipe: int) -> None:
+        become_owner(state_dir)
+        os.write(pipe, bytes(os.access(path, mode) for path in paths))
+
+    with disk.explained("look at files as the user that the agent works as"):
+        child, told = forks.fork(look)
     with os.fdopen(told, "rb") as pipe:
         may = pipe.read()
     os.waitpid(child, 0)

@@ -61,6 +61,8 @@ def _no_directory(name: str, dir_fd: int | None, error: StoreError) -> StoreErro
     if not stat.S_ISLNK(found):
         return StoreError(said, hint="Move it out of the way.")
     real = os.path.realpath(name) if os.path.isabs(name) else ""  # noqa: PTH117 - names, not paths, are opened
+    if os.path.islink(real):  # noqa: PTH114 - as above
+        return StoreError(said, hint="The links there lead in a circle: put the directory itself in their place.")
     instead = f"Name {real} in its place" if real else "Put the directory itself in its place"
     if real and not os.path.lexists(real):
         instead = f"{real} is not there: mount its file system, and name it in place of the link"

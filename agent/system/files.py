@@ -43,6 +43,7 @@ _REMEDIES = {
     errno.ELOOP: "A symbolic link stands there, or links in a circle: give the path without links.",
     errno.EXDEV: "Keep the whole state directory on one file system, without bind mounts inside.",
     errno.EMFILE: "Too many open files: raise LimitNOFILE= of the unit.",
+    errno.EAGAIN: "There are too many processes: end some, or raise `ulimit -u`, or TasksMax= of the unit.",
     errno.ENOMEM: "The gateway is out of memory; what was there before is untouched.",
 }
 

@@ -166,7 +166,8 @@ def read_root(path: Path) -> bytes:
         return decoded(read_bounded(path, MAX_ROOT, "trusted root.json")).encode()
     except (ConfigError, NoTextError) as error:
         text = str(error) if isinstance(error, ConfigError) else f"{path}: {error}"
-        raise BundleError("trusted-root", text, hint="`trust.root` must name it.") from None
+        hint = getattr(error, "hint", "") or "`trust.root` must name it."
+        raise BundleError("trusted-root", text, hint=hint) from None
 
 
 def anchors_of(config: Config, signed: SignedBundle, clock: timekeeping.Reading) -> TrustBundle:

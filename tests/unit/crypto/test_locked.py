@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, pkcs12
@@ -14,6 +15,9 @@ from agent.crypto import locked
 from agent.errors import MaterialError
 from support.unit.der import SALT, encrypted, integer, mersenne_key, named, sequence, stirred
 from support.unit.import_files import EC, ENCRYPTED, PASSWORD, PKCS8, issued, packed, pem, spelt
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRYPT = "06092b06010401da47040b"
 
@@ -69,9 +73,53 @@ def test_what_does_not_open_is_told_as_nothing(data: bytes) -> None:
     assert locked.opened(data, None) == b""
 
 
+LIMITED = """
+import os, resource, sys
+from agent.crypto import locked
+from agent.errors import MaterialError
+os.setuid(int(sys.argv[1]))
+limit = int(sys.argv[3])
+resource.setrlimit(getattr(resource, sys.argv[2]), (limit, limit))
+try:
+    print(locked.opened(sys.stdin.buffer.read(), b"secret"))
+except MaterialError as error:
+    print(error, error.hint)
+"""
+
+
+def opened_with(limit: str, value: int, data: bytes = b"garbage") -> str:
+    """Return what comes of a file where the user that opens it has a limit."""
+    command = [sys.executable, "-c", LIMITED, str(os.getuid() or 65_534), limit, str(value)]
+    return subprocess.run(command, check=True, capture_output=True, input=data).stdout.decode()
+
+
 def test_a_tighter_limit_of_the_user_stays() -> None:
     """Which only root may raise: nothing of the file is to blame for it."""
-    text = "import os, resource, sys; from agent.crypto import locked; os.setuid(int(sys.argv[1])); "
-    text += "resource.setrlimit(resource.RLIMIT_CPU, (9, 9)); print(locked.opened(b'garbage', b'secret'))"
-    command = [sys.executable, "-c", text, str(os.getuid() or 65_534)]
-    assert subprocess.run(command, check=True, capture_output=True).stdout == b"b''\n"
+    assert opened_with("RLIMIT_CPU", 9) == "b''\n"
+
+
+def test_a_limit_of_the_user_is_blamed_for_what_it_keeps_away() -> None:
+    """Of processes and of memory; the file may be as it should be."""
+    told = opened_with("RLIMIT_NPROC", 0)
+    assert told.startswith("it is not opened, since no process can be started for it: Resource temporarily unavailable")
+    assert "raise `ulimit -u`" in told
+    told = opened_with("RLIMIT_AS", locked.MOST, spread(2**18))
+    assert told.startswith("to open it takes more than the ")
+    assert "MiB of memory that a limit of this user's leaves Raise that limit: `ulimit -v`" in told
+
+
+def test_no_pipe_is_told_as_that() -> None:
+    """A process that may open no more files is none of the file's either."""
+    told = opened_with("RLIMIT_NOFILE", 3)
+    assert told.startswith("it is not opened, since no process can be started for it: Too many open files")
+    assert "LimitNOFILE=" in told
+
+
+def test_where_the_kernel_tells_no_sizes_it_opens_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without /proc, as in some containers; what costs too much is still given up."""
+    monkeypatch.setattr(locked, "STATM", tmp_path / "gone")
+    assert locked.opened(spelt(EC, encryption=ENCRYPTED), PASSWORD) == spelt(EC)
+    with pytest.raises(MaterialError, match="more than 1 seconds of processor time or 256 MiB of memory"):
+        locked.opened(spread(2**24), PASSWORD, patience=1)

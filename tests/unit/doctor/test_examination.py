@@ -182,19 +182,27 @@ def test_a_disk_that_nothing_can_be_written_to_is_told_so_whatever_it_is(rig: Ri
     assert (lines["disk"].code, lines["files"].verdict) == ("read-only", Verdict.OK)
 
 
-@pytest.mark.parametrize("kind", ["link", "file", "pipe"])
+NO_LINK = "no link is followed here"
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "pipe", "dangling", "loop"])
 def test_what_is_no_state_directory_is_the_first_thing_to_be_said(tmp_path: Path, kind: str) -> None:
     """As an image with a read-only root has it; nothing else calls it in order."""
     state, real = tmp_path / "state", tmp_path / "real"
     real.mkdir()
     make: dict[str, Callable[[], object]] = {
-        "link": lambda: state.symlink_to(real), "file": state.touch, "pipe": lambda: os.mkfifo(state)
+        "link": lambda: state.symlink_to(real), "file": state.touch, "pipe": lambda: os.mkfifo(state),
+        "dangling": lambda: state.symlink_to("/nowhere"), "loop": lambda: state.symlink_to(state),
     }  # fmt: skip
     make[kind]()
     lines = visit(write(tmp_path, closed_port()))
-    said = {"link": "a symbolic link", "file": "a file", "pipe": "a pipe"}[kind]
+    said = {"file": "a file", "pipe": "a pipe"}.get(kind, "a symbolic link")
     assert lines["disk"].text == f"{state} is {said}, where a directory is expected."
-    assert lines["disk"].remedy == (f"Set `state_dir: {real}`." if kind == "link" else "Move it out of the way.")
+    assert lines["disk"].remedy == {
+        "link": f"Set `state_dir: {real}`.",
+        "dangling": f"/nowhere is not there: mount its file system, and name it in place of the link: {NO_LINK}.",
+        "loop": "The links there lead in a circle: put the directory itself in their place.",
+    }.get(kind, "Move it out of the way.")
     assert (lines["disk"].verdict, lines["disk"].exit) == ("failure", Exit.CRITICAL)
     assert lines["files"].verdict == lines["set"].verdict == "skipped"
 

@@ -69,6 +69,10 @@ def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a symbolic link") as caught:
         disk.open_directory(str(tmp_path / "link"))
     assert caught.value.hint.startswith(f"{tmp_path}/real is not there: mount its file system")
+    (tmp_path / "real").symlink_to("link")
+    with pytest.raises(StoreError, match="is a symbolic link") as caught:
+        disk.open_directory(str(tmp_path / "link"))
+    assert caught.value.hint == "The links there lead in a circle: put the directory itself in their place."
 
 
 def test_what_is_no_directory_is_called_what_it_is(tmp_path: Path, folder: int) -> None:
