@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OPEN_FILES = "/proc/self/fd"
 _STDERR = 2
+_MOST = 4_096  # numbers; a daemon has some twenty
 
 
 def release(fd: int) -> None:
@@ -25,7 +31,15 @@ def keep() -> None:
     Python opens none that would be, but the SDK does: its connection's socket, which such a program could hold open for
     longer than the daemon has it, and the queue of its events.
     """
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers are wanted, no paths
-        if int(name) > _STDERR:
-            with suppress(OSError):  # the listing's own, or one that another thread has closed meanwhile
-                os.set_inheritable(int(name), False)  # noqa: FBT003 - its own form
+    for fd in numbers():
+        if fd > _STDERR:
+            with suppress(OSError):  # none, or one that another thread has closed meanwhile
+                os.set_inheritable(fd, False)  # noqa: FBT003 - its own form
+
+
+def numbers() -> Iterable[int]:
+    """Return the numbers that this process's open files have, and maybe some that none has."""
+    try:
+        return map(int, os.listdir(OPEN_FILES))  # noqa: PTH208 - numbers are wanted, no paths
+    except OSError:  # without /proc, as in some containers
+        return range(min(os.sysconf("SC_OPEN_MAX"), _MOST))

@@ -18,6 +18,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.system import descriptors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,8 +42,8 @@ def cut_off() -> bool:
 
 def _connections() -> Iterator[tuple[int, _Address, _Address]]:
     """Yield the family, the own address and the peer's of each."""
-    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - numbers are wanted, no paths
-        with suppress(OSError):  # the listing's own descriptor is closed by now; another has no peer
+    for fd in descriptors.numbers():
+        with suppress(OSError):  # there is none, or it has no peer
             if stat.S_ISSOCK(os.fstat(fd).st_mode):
                 yield from _connection(fd)
 

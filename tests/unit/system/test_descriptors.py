@@ -73,9 +73,16 @@ def _work(command: str) -> None:
     os.close(output)
 
 
+@pytest.mark.parametrize("listed", [descriptors.OPEN_FILES, "/nowhere"])
 @pytest.mark.parametrize("start", [_tell, _work, timedated.ask])
-def test_what_a_library_leaves_to_be_inherited_is_not(tmp_path: Path, start: Callable[[str], object]) -> None:
-    """The SDK's sockets are, and a program that is started beside a connection would hold it open after its end."""
+def test_what_a_library_leaves_to_be_inherited_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Callable[[str], object], listed: str
+) -> None:
+    """The SDK's sockets are, and a program that is started beside a connection would hold it open after its end.
+
+    So it is where the kernel does not tell of open files, without /proc.
+    """
+    monkeypatch.setattr(descriptors, "OPEN_FILES", listed)
     command = tmp_path / "command"
     command.write_text(f"#!/bin/sh\nls /proc/self/fd > {tmp_path}/fds\necho yes\n")
     command.chmod(0o755)
