@@ -10,12 +10,11 @@ import os
 import socket
 from dataclasses import dataclass
 from hashlib import sha256
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import Signal, Unit, UnitAction
 from agent.errors import RefusedError
-from agent.system import clock, programs
+from agent.system import clock, programs, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,9 +173,7 @@ def _until(deadline: float, look: Callable[[], str]) -> str:
 def _shows(address: str, certificate_id: str) -> str:
     """Return why a server does not show a certificate, or nothing, by an end: neither its name nor its word has one."""
     found: list[str] = []
-    asking = Thread(target=lambda: found.append(_asked(address, certificate_id)), daemon=True)  # it cannot be stopped
-    asking.start()
-    asking.join(HANDSHAKE)
+    threads.wait_for(lambda: found.append(_asked(address, certificate_id)), HANDSHAKE)
     return found[0] if found else f"{address} cannot be asked (no answer in time)"
 
 

@@ -111,12 +111,11 @@ class Connector:
         """Return the options of a client that makes one attempt; callbacks are the caller's to add.
 
         Raises:
-            CloudError: The proxy's password cannot be read.
+            CloudError: The proxy's password cannot be read, or this machine has no thread left for it.
         """
         proxy = _proxy_options(self.endpoint.proxy)
         if self._bootstrap is None:
-            group = io.EventLoopGroup(1)
-            self._bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
+            self._bootstrap = _begun()
         return mqtt5.ClientOptions(
             host_name=self.endpoint.host,
             port=self.endpoint.port,
@@ -137,6 +136,14 @@ class Connector:
             max_reconnect_delay_ms=60_000,
             disable_metrics=True,
         )
+
+
+def _begun() -> io.ClientBootstrap:
+    try:
+        group = io.EventLoopGroup(1)
+        return io.ClientBootstrap(group, io.DefaultHostResolver(group))
+    except (RuntimeError, exceptions.AwsCrtError) as error:
+        raise CloudError(failures.no_threads(failures.in_one_line(str(error)))) from None
 
 
 def _proxy_options(proxy: Proxy | None) -> http.HttpProxyOptions | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from agent.config.files import proxy_password
 from agent.core.aws.endpoints import FIND_ENDPOINT, at, placeholder
 from agent.core.failure import failures, proxy_failures
 from agent.errors import CloudError, ConfigError
-from agent.system import clock
+from agent.system import clock, threads
 
 if TYPE_CHECKING:
     from agent.core.aws.endpoints import Endpoint, Proxy
@@ -58,12 +57,7 @@ def resolve(host: str, port: int | None, patience: float) -> list[tuple[Any, ...
         with suppress(OSError, UnicodeError):
             found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
-    asking = threading.Thread(target=ask, daemon=True)  # it cannot be told to stop, and must not keep the process
-    try:
-        asking.start()
-        asking.join(max(LEAST, patience))
-    except RuntimeError:  # no further thread may be started, which is no news of the network
-        ask()
+    threads.wait_for(ask, max(LEAST, patience))
     if not found:
         raise CloudError(unresolved(host))
     return found

@@ -41,7 +41,10 @@ class Timedated:
 
 def ask(command: str = TIMEDATECTL) -> bool:
     """Ask now; no answer means that the clock is not vouched for."""
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        return False
     descriptors.keep()
     try:
         pid = os.posix_spawn(

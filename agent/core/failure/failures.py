@@ -54,6 +54,12 @@ _UNREACHABLE = {
 }
 
 
+def no_threads(why: str) -> Failure:
+    """This machine has no threads, memory or descriptors left for a connection, which says nothing against the set."""
+    remedy = "End processes that are not needed, or raise `ulimit -u` and `ulimit -n`, or TasksMax= of the unit."
+    return network(Code.UNREACHABLE, f"No connection can be begun on this machine ({why.rstrip('.')}).", remedy)
+
+
 MQTT_PORT = 8883
 
 

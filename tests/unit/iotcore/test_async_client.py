@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, cast
@@ -177,3 +180,25 @@ def test_a_flood_of_messages_costs_the_memory_and_the_time_of_one() -> None:
     while posted:
         posted.pop(0)()
     assert heard[2:] == [b"later", b""]
+
+
+WITHOUT_THREADS = """
+import os, resource, sys
+from agent.core.aws.endpoints import Endpoint
+from agent.errors import CloudError
+from agent.iotcore.client_options import Connector, Timeouts
+os.setuid(int(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+try:
+    Connector(Endpoint(host="127.0.0.1"), Timeouts()).options("gw-0042", None)
+except CloudError as error:
+    print(error.failure.kind, error.failure.message, error.failure.remedy)
+"""
+
+
+def test_a_machine_without_a_thread_to_give_is_blamed_for_that() -> None:
+    """It is no defect, and says nothing against the set: the connection is tried again."""
+    command = [sys.executable, "-c", WITHOUT_THREADS, str(os.getuid() or 65_534)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert told.startswith("network No connection can be begun on this machine (")
+    assert "raise `ulimit -u`" in told

@@ -30,6 +30,7 @@ TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.no_endpoint("There is none.", "Put one in."), F.NETWORK, "dns"),
     (failures.unreachable(HOST, 8883, "connection refused"), F.NETWORK, "unreachable"),
     (failures.unreachable(HOST, 443, "Connection refused"), F.NETWORK, "unreachable"),
+    (failures.no_threads("12 (AWS_ERROR_THREAD_INSUFFICIENT_RESOURCE): Too few."), F.NETWORK, "unreachable"),
     (proxy_failures.proxy_not_found("proxy.example"), F.NETWORK, "dns"),
     (proxy_failures.proxy_unreachable("proxy.example:3128", "connection refused"), F.NETWORK, "unreachable"),
     (proxy_failures.not_a_proxy("proxy.example:3128", ""), F.NETWORK, "proxy"),
