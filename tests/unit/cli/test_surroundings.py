@@ -41,7 +41,7 @@ def test_a_path_that_begins_in_a_directory_that_is_gone_is_no_defect() -> None:
     ("error", "missing"),
     [
         (RuntimeError("can't start new thread"), "thread"),
-        (RuntimeError("12 (AWS_ERROR_THREAD_INSUFFICIENT_RESOURCE): Insufficent resources for thread."), "thread"),
+        (RuntimeError("12 (AWS_ERROR_THREAD_INSUFFICIENT_RESOURCE): it has none left."), "thread"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "process"),
         (OSError(errno.EMFILE, "Too many open files"), "file descriptor"),
         (OSError(errno.ENFILE, "Too many open files in system"), "file descriptor"),
