@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from agent.core.aws.endpoints import EndpointKind, classify, is_host
+from agent.core.aws.endpoints import EndpointKind, classify, in_ascii, is_host
 from agent.core.when.maintenance import DAYS, MissingZone
 
 if TYPE_CHECKING:
@@ -120,7 +120,9 @@ class Host(Text):
         """
         value = str(super().read(node)).lower().removesuffix(".")
         if not is_host(value):
-            raise UnfitError(unexpected("a host name without scheme, port or path", node))
+            plain = in_ascii(value)
+            wanted = f"{plain}, the same in ASCII," if plain else "a host name without scheme, port or path"
+            raise UnfitError(unexpected(wanted, node))
         name = classify(value)
         if name.kind is EndpointKind.LEGACY:
             said = (
@@ -138,7 +140,8 @@ class HostOrAddress(Text):
         value = str(super().read(node))
         bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         if not is_host(value) and not _is_ipv6(bare):
-            raise self.unfit(node)
+            plain = in_ascii(value)
+            raise UnfitError(unexpected(f"{plain}, the same in ASCII,", node)) if plain else self.unfit(node)
         return bare
 
 

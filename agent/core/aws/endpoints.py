@@ -104,6 +104,21 @@ def is_host(name: str) -> bool:
     return len(name) <= MAX_HOST and _HOST.fullmatch(name) is not None
 
 
+def in_ascii(name: str) -> str:
+    """Return a host name in letters beyond ASCII as DNS and certificates have it, or nothing where it is none.
+
+    A letter of which two standards make two names (RFC 5891 and the one before it) gives none, and so does a dash or a
+    blank of a text program's, which is a mistake and no letter.
+    """
+    if name.isascii() or not all(mark.isalnum() for mark in name if not mark.isascii()):
+        return ""
+    try:
+        plain = name.lower().encode("idna").decode("ascii")
+        return plain if is_host(plain) and plain.encode().decode("idna") == name.lower() else ""
+    except UnicodeError:
+        return ""
+
+
 def placeholder(host: str) -> str:
     """Return that a name only holds the place of an endpoint's, as a sentence, or nothing."""
     name = host.lower().rstrip(".")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     [
         ("host: http://proxy.example, port: 1", "proxy.host: a host name or an address, without scheme, port or path,"),
         ("host: 'proxy.example:3128', port: 1", "proxy.host: a host name or an address, without scheme"),
+        ("host: bücher.example, port: 1", "proxy.host: xn--bcher-kva.example, the same in ASCII, is expected"),
         ("host: 'fd00::1::2', port: 1", "proxy.host: a host name or an address, without scheme"),
         ("host: p, port: 1, username: x", "proxy.username: there is no such key"),
         ("host: p, port: 1, user: 'a:b'", "proxy.user: a name without a colon is expected"),

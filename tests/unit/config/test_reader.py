@@ -231,6 +231,10 @@ def test_a_wrong_value_names_file_line_key_and_expectation(tmp_path: Path, line:
         ("[" * 30_000, "it is not sound YAML"),
         ("endpoint: https://x.example/\n", "endpoint: a host name without scheme, port or path is expected"),
         ("endpoint: x.example:8883\n", "endpoint: a host name without scheme, port or path is expected"),
+        (
+            "endpoint: bücher.example\n",
+            "endpoint: xn--bcher-kva.example, the same in ASCII, is expected, not 'bücher.ex",
+        ),
         ("enrollment: {template: gw}\nendpoint: x.example\n", "enrollment.claim: it is required and missing"),
         ("a: &x {b: *x}\nendpoint: x.example\n", "there is no such key"),
         *(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.aws.endpoints import REGIONS, EndpointKind, chains_to_amazon, classify, is_host, misspelling
+from agent.core.aws.endpoints import REGIONS, EndpointKind, chains_to_amazon, classify, in_ascii, is_host, misspelling
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,24 @@ def test_every_form_of_endpoint_is_known(host: str, kind: EndpointKind, instead:
 def test_what_is_no_host_name_is_seen(name: str) -> None:
     """Schemes, ports, paths and white space do not pass for a host name."""
     assert not is_host(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("Bücher.Example", "xn--bcher-kva.example"),
+        ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
+        ("straße.example", ""),  # strasse.example by the old standard, xn--strae-oqa.example by the new one
+        ("a1b2\u2013ats.iot.eu-west-1.amazonaws.com", ""),  # a dash of a text program's
+        ("bücher.example:8883", ""),
+        ("ü" * 70 + ".example", ""),
+        ("iot.example.com", ""),
+    ],
+)
+def test_a_name_in_other_letters_has_one_spelling_in_dns(name: str, plain: str) -> None:
+    """Only where there is no doubt which."""
+    assert in_ascii(name) == plain
 
 
 NO_FORM = "looks like an endpoint of AWS and has not its form, <prefix>-ats.iot.<region>.amazonaws.com."
