@@ -128,9 +128,9 @@ def _add_faults(verbs: Verbs) -> None:
     audit = _add(verbs, "audit")
     audit.add_argument("check", choices=list(CHECKS))
     audit.add_argument("certificate", metavar="ID", nargs="?", default="current")
-    _add(verbs, "sweep").add_argument("days", type=int, nargs="?", default=0)
+    _add(verbs, "sweep").add_argument("days", type=_number, nargs="?", default=0)
     for word in ("policy-delay", "lifetime"):
-        _add(verbs, word).add_argument("seconds", type=int)
+        _add(verbs, word).add_argument("seconds", type=_number)
 
 
 def _add_endpoint(verbs: Verbs) -> None:
@@ -161,6 +161,13 @@ def _times(text: str) -> int | None:
         return None
     if not (text.isdecimal() and len(text) <= 6):  # noqa: PLR2004 - more often than any rehearsal
         raise argparse.ArgumentTypeError("a number of times, or always, is expected")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    """Return seconds or days: a calendar ends before many more, and none are to come back."""
+    if not (text.isdecimal() and text.isascii() and len(text) <= 9):  # noqa: PLR2004 - digits of 30 years in seconds
+        raise argparse.ArgumentTypeError("a number from 0 to 999999999 is expected")
     return int(text)
 
 

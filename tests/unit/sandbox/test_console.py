@@ -225,7 +225,6 @@ def test_the_help_tells_the_orders_about_roots(console: Console) -> None:
     [
         ("audit age", "the order 'audit age' cannot be carried out (no gateway has a certificate yet)."),
         ("audit age ffff", "the order 'audit age ffff' cannot be carried out (0 certificates begin with ffff)."),
-        ("lifetime -1", "the order 'lifetime -1' cannot be carried out (a lifetime is no less than nothing)."),
     ],
 )
 def test_an_order_about_certificates_that_cannot_be_carried_out_is_refused(
