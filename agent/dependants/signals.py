@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.core.text_files import NoTextError, value_of
+from agent.core.text_files import NoTextError, text_of, value_of
 from agent.dependants.copies import only_a_person_ends
 from agent.dependants.units import LOOK, verified
 from agent.errors import DamagedError, RefusedError, StoreError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent.core.dependants import Signal
     from agent.dependants.export import Extract
 
-MAX_PID_FILE = 64  # bytes
+MAX_PID_FILE = 4_096  # bytes
 _PID = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -143,13 +143,21 @@ def _said(path: Path) -> tuple[int | None, int]:
             return None, 0
         lasting = isinstance(error, DamagedError) or only_a_person_ends(error)
         raise _UntoldError(str(error).rstrip("."), lasting=lasting) from None
+    return _number(path, data), owner
+
+
+def _number(path: Path, data: bytes) -> int:
+    """Return the process in a file's first line; PostgreSQL writes its directory, port and more behind it."""
     try:
-        number = value_of(data)
+        first, *others = text_of(data).strip().split("\n")
+        number = value_of(first.encode())
     except NoTextError:
-        number = ""
+        number, others = "", []
     if not _PID.fullmatch(number):
         raise _UntoldError(f"{path} names no process")
-    return int(number), owner
+    if others and all(_PID.fullmatch(line.strip()) for line in others):
+        raise _UntoldError(f"{path} names several processes, of which only one can be meant")
+    return int(number)
 
 
 def _known(pid: int) -> tuple[str, int]:

@@ -61,6 +61,10 @@ def taken(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+# postmaster.pid: the process, and then its directory, start, port, sockets, addresses, shared memory and state.
+POSTGRES = b"%d\n/var/lib/postgresql/15/main\n1700000000\n5432\n/run/postgresql\nlocalhost\n  5432001    65536\nready\n"
+
+
 def wanted(tmp_path: Path, content: object, **changes: Any) -> Signal:
     """Return who is to be told, by a file with this content."""
     path = tmp_path / "app.pid"
@@ -76,9 +80,11 @@ def test_the_process_is_sent_what_is_configured(tmp_path: Path, name: SignalName
         assert taken(process) == name
 
 
-@pytest.mark.parametrize("written", [b"%d\0", b"%d\0\0\0\0", b" %d \r\n", b"%d\r", b"\xef\xbb\xbf%d\n", b"%d\\n"])
+@pytest.mark.parametrize(
+    "written", [b"%d\0", b"%d\0\0\0\0", b" %d \r\n", b"%d\r", b"\xef\xbb\xbf%d\n", b"%d\\n", POSTGRES]
+)
 def test_a_number_is_read_as_programs_write_it(tmp_path: Path, written: bytes) -> None:
-    """With the NUL of a whole buffer, as C programs do; with marks and ends of lines of other systems."""
+    """With the NUL of a whole buffer, as C programs do; with marks and ends of lines of other systems, and more."""
     with running() as process:
         told = wanted(tmp_path, "")
         told.pid_file.write_bytes(written % process.pid)
@@ -121,7 +127,7 @@ def test_a_link_on_the_way_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "0", "-1", "1 2", "abc", "12\n34", "999999999999", "9" * 65, "\0" * 4, "+5", "0x10"]
+    "content", ["", "0", "-1", "1 2", "abc", "12\n34", "999999999999", "9" * 4097, "\0" * 4, "+5", "0x10"]
 )
 def test_a_file_that_names_no_process_is_a_problem(tmp_path: Path, content: str) -> None:
     """0 and negative numbers mean groups of processes to the kernel."""
