@@ -253,7 +253,7 @@ def _now() -> datetime:
     return SystemClock().now()
 
 
-def pause(config: Config, until: datetime, reason: str, output: Output) -> Exit:
+def pause(config: Config, lasts: timedelta, reason: str, output: Output) -> Exit:
     """Pause scheduled changes, with the daemon or without.
 
     Raises:
@@ -262,11 +262,13 @@ def pause(config: Config, until: datetime, reason: str, output: Output) -> Exit:
     from agent.core.when.schedule import Pause  # noqa: PLC0415
     from agent.store import ownership, pauses  # noqa: PLC0415
 
+    now = _now()
+    until = now + lasts
     told = one(config, ControlRequest(verb="pause", until=until, reason=reason), PausedMessage)
     if told is None:
         stay_out(config)
         ownership.become_owner(config.state_dir)
-        pauses.write(config.state_dir, Pause(until=until, reason=reason))
+        pauses.write(config.state_dir, Pause(until=until, reason=reason, begun=now))
     _say(output, "paused", f"Scheduled changes are held until {clock_time(until)}; `iot-cert resume` ends that.")
     return Exit.DONE
 
@@ -379,7 +381,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     """
     match arguments.verb:
         case "pause":
-            return pause(config, _now() + timedelta(seconds=arguments.duration), arguments.reason, output)
+            return pause(config, timedelta(seconds=arguments.duration), arguments.reason, output)
         case "resume":
             return resume(config, output)
         case _ if arguments.drop is not None:

@@ -57,6 +57,11 @@ class Reading:
         return self.now if self.state is ClockState.SYNCHRONISED else None
 
 
+def is_ahead(at: datetime | None, now: datetime) -> bool:
+    """Whether what this gateway dated itself is more than a day to come: a clock dated it that was ahead."""
+    return at is not None and at > now + timedelta(days=1)
+
+
 def read(
     now: datetime, *, synchronised: bool, floors: tuple[datetime, ...], notes: tuple[datetime, ...] = ()
 ) -> Reading:

@@ -6,7 +6,6 @@ The command without a daemon and the daemon make a `Known` each. The status is m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,13 @@ from agent.core.aws.endpoints import placeholder
 from agent.core.change import made_with
 from agent.core.change.decide import Action, Facts, next_action, requests_of
 from agent.core.text import clock_time
-from agent.core.timekeeping import ClockState
+from agent.core.timekeeping import ClockState, is_ahead
 from agent.core.values import Kind, LongText
 from agent.core.when import retirement, schedule
 from agent.core.when.retirement import Answers
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from agent.core.change.decide import Limits
     from agent.core.change.lifecycle import ChangeRecord
@@ -262,7 +261,7 @@ class Known:
         from the certificate in use then, or what it replaced would stay active until that day.
         """
         at = retirement.ended_at(record)
-        ahead = self.clock.state is ClockState.SYNCHRONISED and at > self.clock.now + timedelta(days=1)
+        ahead = self.clock.state is ClockState.SYNCHRONISED and is_ahead(at, self.clock.now)
         return self.current.certificate.not_before if ahead and self.current else at
 
     def retirements(self) -> tuple[Retirement, ...]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 from agent.core.change.decide import Limits, budget_wait, requests_of
 from agent.core.failure.retry import Backoff, drawn_from
 from agent.core.text import clock_time
-from agent.core.timekeeping import ClockState
+from agent.core.timekeeping import ClockState, is_ahead
 from agent.core.values import Kind, OnChange, Origin
 from agent.core.when.maintenance import MaintenanceWindow, opening_for
 from agent.core.when.renewal import RenewalPolicy, RenewalWindow, renewal_window
@@ -98,10 +98,12 @@ class Pause:
     Attributes:
         until: The end, at the latest.
         reason: Why, in the words of the person who paused.
+        begun: When it was begun; None for one of version 0.1.0.
     """
 
     until: datetime
     reason: Annotated[str, MAX_REASON]
+    begun: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,8 +320,7 @@ def applies(suggestion: Suggestion | None, subject: Subject, past: Past, now: da
     """
     if suggestion is None or subject.not_before >= suggestion.opens_at:
         return False
-    committed_at = past.committed_at
-    return committed_at is None or committed_at < suggestion.opens_at or committed_at > now + timedelta(days=1)
+    return past.committed_at is None or past.committed_at < suggestion.opens_at or is_ahead(past.committed_at, now)
 
 
 def _instant(subject: Subject, window: RenewalWindow, suggestion: Suggestion | None) -> tuple[datetime, str]:
@@ -380,14 +381,14 @@ def is_free(holds: Holds, now: datetime) -> bool:
 
 
 def in_force(pause: Pause | None, now: datetime) -> Pause | None:
-    """Return a pause if it holds; one that ends later than any may was begun under a clock that was ahead."""
-    return pause if pause is not None and now < pause.until <= now + LONGEST_PAUSE else None
+    """Return a pause if it holds; one that ends later than any may was begun under a clock that was ahead, too."""
+    holds = pause is not None and now < pause.until <= now + LONGEST_PAUSE and not is_ahead(pause.begun, now)
+    return pause if holds else None
 
 
 def _operators_hold(holds: Holds, now: datetime, turn: datetime, subject: Subject) -> _Hold | None:
     if (pause := in_force(holds.pause, now)) is not None:
-        why = f"paused until {clock_time(pause.until)}: {pause.reason}"
-        return _Hold(why=why, code="paused", at=pause.until)
+        return _Hold(why=f"paused until {clock_time(pause.until)}: {pause.reason}", code="paused", at=pause.until)
     if holds.inhibited_by:
         return _Hold(why=f"{holds.inhibited_by} exists; remove it to let changes begin", code="inhibited")
     opening = opening_for(subject.splay, holds.windows, now, turn)

@@ -306,7 +306,7 @@ class ControlVerbs:
         until, now = request.until, self._facts.clock.now()
         if until is None or not now < until <= now + LONGEST_PAUSE:
             raise RefusedError("A pause ends in the future, within 90 days.")
-        self._calls.set_pause(Pause(until=until, reason=_reason(request)))
+        self._calls.set_pause(Pause(until=until, reason=_reason(request), begun=now))
         client.end(PausedMessage(until=until))
 
     def _resume(self, client: Client, _request: ControlRequest) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.timekeeping import BUILD_TIME, TOLERANCE, ClockState, read
+from agent.core.timekeeping import BUILD_TIME, TOLERANCE, ClockState, is_ahead, read
 from support import make
 from support.make import DAY, MINUTE, NOW, SECOND
 
@@ -24,6 +24,13 @@ def test_a_clock_before_the_build_is_implausible(now: datetime, *, synchronised:
     assert clock.state is ClockState.IMPLAUSIBLE
     assert not clock.believable
     assert clock.reference_time is None
+
+
+@pytest.mark.parametrize(("after", "ahead"), [(-DAY, False), (DAY, False), (DAY + SECOND, True)])
+def test_what_is_dated_more_than_a_day_to_come_was_dated_by_another_clock(after: timedelta, *, ahead: bool) -> None:
+    """Within a day it may be a zone, or a clock that is put right; what has no date tells nothing."""
+    assert is_ahead(NOW + after, NOW) is ahead
+    assert not is_ahead(None, NOW)
 
 
 def test_the_newest_floor_counts() -> None:

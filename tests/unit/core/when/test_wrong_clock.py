@@ -95,6 +95,16 @@ def test_a_pause_that_a_clock_dated_ahead_does_not_hold_until_then() -> None:
     assert [is_free(held, NOW) for held in holds] == [False, True]
 
 
+def test_an_hours_pause_does_not_last_for_as_long_as_a_clock_was_ahead() -> None:
+    """Where it was begun says so; a clock that was set back by hours ends no pause."""
+
+    def free(ahead: timedelta) -> bool:
+        begun = NOW + ahead
+        return is_free(Holds(pause=Pause(until=begun + timedelta(hours=1), reason="visit", begun=begun)), NOW)
+
+    assert [free(ahead) for ahead in (timedelta(), DAY, DAY + TICK, 20 * DAY)] == [False, False, True, True]
+
+
 def test_footing_that_a_clock_dated_ahead_is_not_waited_for_until_then() -> None:
     """A clock that is not synchronised is waited for a day at most, wherever it was."""
     past = replace(UNFINISHED, unfinished_since=NOW + YEAR)
