@@ -7,6 +7,7 @@ The command, the daemon, its metrics, its shadow and its journal read its attrib
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import chains_to_amazon
@@ -14,7 +15,7 @@ from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.failure import FailureClass
-from agent.core.values import Kind
+from agent.core.values import Kind, Origin
 from agent.core.when import schedule
 from agent.core.when.renewal import RenewalWindow, renewal_window
 
@@ -180,7 +181,7 @@ def status_of(known: Known, limits: Limits | None = None) -> Status:
         change=known.change,
         following=known.following(limits),
         last=known.history[-1] if known.history else None,
-        unresolved=unresolved(known.history),
+        unresolved=unresolved(known.history, known.clock.now if known.clock.believable else None),
         served=known.served,
         unasked=known.unasked,
         pause=_pause(known),
@@ -247,11 +248,22 @@ def _refused(generation: int, known: Known) -> ChangeRecord | None:
     return last if last.failure is not None and last.failure.kind is not FailureClass.OPERATOR else None
 
 
-def unresolved(history: Iterable[ChangeRecord]) -> tuple[ChangeRecord, ...]:
+# How long a change that failed is told of where nothing begins it again: the wrong file that a person brought says
+# nothing of the set in use, whose next change may be a year away.
+ONCE_ORDERED = frozenset({Origin.TECHNICIAN, Origin.JOB, Origin.INBOX})
+TOLD_FOR = timedelta(days=30)
+
+
+def unresolved(history: Iterable[ChangeRecord], now: datetime | None = None) -> tuple[ChangeRecord, ...]:
     """Return the changes that failed and that no later one made good, oldest first: one of each sort at most.
 
     Any change that succeeds makes good one of the anchors, since it has proven them. One of the certificate is made
-    good by another of the certificate. What a person ended is no failure.
+    good by another of the certificate. What a person ended is no failure. What was ordered once, and is begun by
+    nothing again, is told for a month.
+
+    Args:
+        history: The finished changes, oldest first.
+        now: The wall clock; None where it cannot be believed.
     """
     failed: dict[bool, ChangeRecord] = {}
     for record in history:
@@ -262,7 +274,12 @@ def unresolved(history: Iterable[ChangeRecord]) -> tuple[ChangeRecord, ...]:
         elif record.failure is not None and record.failure.kind is not FailureClass.OPERATOR:
             failed.pop(of_anchors, None)
             failed[of_anchors] = record
-    return tuple(failed.values())
+    return tuple(record for record in failed.values() if not _is_over(record, now))
+
+
+def _is_over(record: ChangeRecord, now: datetime | None) -> bool:
+    """Whether a failure is told no more; also one that was dated by a clock which was as far ahead."""
+    return now is not None and record.origin in ONCE_ORDERED and abs(now - record.entered_at) > TOLD_FOR
 
 
 def _last_proven(generation: int, records: Iterable[ChangeRecord]) -> ChangeRecord | None:

@@ -12,14 +12,16 @@ from agent.core.failure.failure import FailureClass
 from agent.core.report import shadow
 from agent.core.report.findings import judge
 from agent.core.report.screen import screen
-from agent.core.report.status import status_of, unresolved
-from agent.core.values import Kind
+from agent.core.report.status import TOLD_FOR, status_of, unresolved
+from agent.core.values import Kind, Origin
 from agent.core.when.retirement import Answers
 from agent.core.when.schedule import Holds, Pause, Wishes
 from support import make
-from support.make import DAY, HOUR, NOW
+from support.make import DAY, HOUR, NOW, SECOND
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from agent.core.change.lifecycle import ChangeRecord
 
 OLD, ANCHOR = "01" * 32, "ef" * 32
@@ -134,6 +136,21 @@ def test_a_change_that_failed_is_told_until_one_makes_it_good(ends: list[tuple[K
     history = past(*ends)
 
     assert unresolved(history) == tuple(history[place] for place in left)
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_what_nothing_begins_again_is_told_for_a_month(origin: Origin) -> None:
+    """The wrong file of a visit is no alarm for a year; a rotation that is due fails and is told anew each day."""
+    failed = make.finished(Phase.REJECTED, at=NOW, failure=BAD, origin=origin)
+
+    def told(after: timedelta) -> bool:
+        return bool(unresolved([failed], failed.entered_at + after))
+
+    once = origin in {Origin.TECHNICIAN, Origin.JOB, Origin.INBOX}
+    assert told(TOLD_FOR)
+    assert told(TOLD_FOR + SECOND) is not once
+    assert told(-TOLD_FOR - SECOND) is not once  # dated by a clock that was ahead
+    assert unresolved([failed], None) == (failed,)  # nothing is judged by a clock that cannot be believed
 
 
 @pytest.mark.parametrize("phase", [Phase.REJECTED, Phase.ROLLED_BACK])
