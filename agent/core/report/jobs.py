@@ -192,9 +192,9 @@ def _execution(node: Node) -> Execution:
 
 def _queued_at(seconds: object) -> datetime | None:
     """Return when an execution was queued; what cannot be understood keeps none from being carried out."""
-    if isinstance(seconds, int | float) and 0 < seconds < _LAST:
-        return datetime.fromtimestamp(seconds, UTC)
-    return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < _LAST:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def in_time(execution: Execution, order: DocumentOrder, now: datetime) -> DocumentOrder | JobAnswer:

@@ -52,7 +52,7 @@ class _Entry:
         sent: The last answer that was accepted.
         accepted: Whether the cloud took our word that it is in progress.
         begun: Whether it was handed over.
-        refusal: What ends it without a change of its own.
+        refusal: What ends it without a change of its own, once and for all.
         waits: What it waits for, in words, or empty.
         asking: Whether an update is under way.
     """
@@ -246,10 +246,9 @@ class Jobs:
         if record is not None:
             entry.begun = True
             return jobs.answer_of(record, *self._waits_for(record))
-        if entry.refusal is None:
-            self._settle(entry)
-        if entry.refusal is not None:
-            return entry.refusal
+        settled = entry.refusal or self._done_already(entry)
+        if settled is not None:
+            return settled
         if entry.order.operation is jobs.JobOperation.REPORT:
             return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(**self._shadow.digest()))
         window = entry.order.window
@@ -262,12 +261,13 @@ class Jobs:
         message = "The certificate in use is newer than the window that was asked for."
         return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(message=message))
 
-    def _settle(self, entry: _Entry) -> None:
-        """End an execution that is done already, before it is begun."""
-        entry.refusal = jobs.done_already(entry.execution, entry.order, self._facts.history, self._begins)
-        if entry.refusal is not None:
+    def _done_already(self, entry: _Entry) -> jobs.JobAnswer | None:
+        """Return the answer to an execution that is done already, which is not begun then unless that is undone."""
+        answer = jobs.done_already(entry.execution, entry.order, self._facts.history, self._begins)
+        if answer is not None and entry.begun:
             self._calls.withdraw(entry.execution.order)
-            self._calls.log(Event.PROGRESS, f"Job {entry.execution.job_id}: {entry.refusal.details['message']}")
+            entry.begun = False
+        return answer
 
     def _begins(self) -> datetime | None:
         subject = self._facts.subject()
@@ -304,7 +304,8 @@ class Jobs:
         entry.asking, entry.accepted, entry.sent = False, True, answer
         entry.execution = jobs.updated(entry.execution)
         if answer.status is not jobs.ExecutionStatus.IN_PROGRESS:
-            self._calls.log(Event.JOB_DONE, f"Job {entry.execution.job_id} is {answer.status}.")
+            why = f" {answer.details['message']}" if answer == self._done_already(entry) else ""
+            self._calls.log(Event.JOB_DONE, f"Job {entry.execution.job_id} is {answer.status}.{why}")
             self._known.pop(entry.execution.order, None)
         self.review()
 

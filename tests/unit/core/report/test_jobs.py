@@ -358,6 +358,10 @@ def test_what_came_later_and_left_the_certificate_alone_does_not_matter(kind: Ki
         (1_800_000_000.5, QUEUED + timedelta(seconds=0.5)),
         ("soon", None),
         (-1, None),
+        (0, None),
+        (True, None),
+        (None, None),
+        (1_800_000_000_000, None),  # as milliseconds
         (1e20, None),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from agent.core.change.lifecycle import Phase
 from agent.core.report.jobs import Download
 from agent.core.report.journal_events import Event
+from agent.core.values import Kind
 from agent.daemon.cloud.jobs import POSTPONED
 from support import make
 from support.fleet import NOTIFY, described, listed
@@ -108,6 +109,44 @@ def test_jobs_that_were_queued_together_are_one_rotation(office: Office) -> None
         )  # fmt: skip
     told = [text for _, text in office.gateway.told if "Already rotated" in text]
     assert len(told) == len(names) - 1
+
+
+def test_a_job_whose_rotation_was_undone_before_the_cloud_was_told_is_carried_out(office: Office) -> None:
+    """What was done already is so for as long as it is in use, and told in the journal once the cloud knows."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    assert len(office.gateway.begun) == 1
+    office.fleet.disconnected()
+    began = make.NOW + timedelta(seconds=1)
+    office.gateway.records["other"] = replace(change("other", Phase.COMMITTED), planned_at=began)
+    office.gateway.not_before = began
+    office.jobs.review()
+    assert office.gateway.withdrawn == [ORDER]
+    assert not [text for _, text in office.gateway.told if "Already rotated" in text]
+    undone = replace(change("undo", Phase.COMMITTED), kind=Kind.ROLLBACK, planned_at=began + timedelta(minutes=1))
+    office.gateway.records["undo"] = undone
+    office.jobs.review()
+    assert len(office.gateway.begun) == 2
+
+
+def test_an_order_that_is_done_already_is_told_once_however_often_the_cloud_refuses_to_hear_it(office: Office) -> None:
+    """It is told with the cloud's word."""
+    began = make.NOW + timedelta(seconds=1)
+    office.gateway.records["other"] = replace(change("other", Phase.COMMITTED), planned_at=began)
+    office.gateway.not_before = began
+
+    def told() -> int:
+        return sum("Already rotated" in text for _, text in office.gateway.told)
+
+    for round_ in range(10):
+        office.begin("job-1", ROTATE, version=round_ + 1)
+        refused = office.link.answer(UPDATE, {"code": "InternalError", "message": "no"}, "rejected")
+        assert refused["status"] == "SUCCEEDED"
+        office.wait(120)
+    assert told() == 0
+    office.begin("job-1", ROTATE, version=11)
+    accept(office)
+    assert told() == 1
 
 
 def test_jobs_of_others_are_remembered_within_bounds(office: Office) -> None:
