@@ -68,7 +68,8 @@ def check_config(config: Config, output: Output) -> Exit:
     if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
-    unfit = hooks.unfit(config.dependants.hooks, config.dependants.gates)
+    served = config.dependants
+    unfit = (*hooks.unfit(served.hooks, served.gates), *hooks.unconfirmed((*served.signals, *served.units)))
     warnings += [*_quoted(config, parameters), *_of_bundles(config), *unfit, *_told_of(config)]
     told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over), "exit": Exit.DONE}
     output.tell(

@@ -9,17 +9,17 @@ import os
 import pwd
 import re
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.core.dependants import MAX_HOOKS
+from agent.core.dependants import MAX_HOOKS, MAX_PROBLEM
+from agent.core.text import printable
 from agent.store.ownership import cannot_start, changeable_by_others
-from agent.system.files import is_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from agent.core.dependants import GateCommands, Hooks
+    from agent.core.dependants import GateCommands, Hooks, Signal, Unit
 
 _RUN = 0o111
 
@@ -70,10 +70,20 @@ def run(hook: Path, user: str, timeout: float, environment: Mapping[str, str]) -
 def unfit(*all_of_them: Hooks | GateCommands | None) -> Iterator[str]:
     """Yield which hooks and gates would not be run, as far as this user may look, a sentence each."""
     for named in all_of_them:
-        if named is not None and (os.access(named.directory, os.R_OK | os.X_OK) or not is_directory(named.directory)):
+        if named is not None and _may_be_read(named.directory):
             found, problem = find(named.directory)
             looked = (_unknown(hook, named.user) or unsafe(hook) for hook in found if _may_be_looked_at(hook))
-            yield from filter(None, (problem, *looked))
+            yield from (printable(text, MAX_PROBLEM) for text in (problem, *looked) if text)
+
+
+def _may_be_read(directory: Path) -> bool:
+    """Whether this user can tell what is in a directory, or that it is none: root may go where the user may not."""
+    try:
+        return not stat.S_ISDIR(directory.stat().st_mode) or os.access(directory, os.R_OK | os.X_OK)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
 
 
 def _may_be_looked_at(hook: Path) -> bool:
@@ -92,14 +102,31 @@ def _unknown(hook: Path, user: str) -> str:
     return ""
 
 
+def unconfirmed(served: Iterable[Unit | Signal]) -> Iterator[str]:
+    """Yield which commands of `verify` could not be started, as far as this user may look, a sentence each."""
+    for item in served:
+        command = Path(item.verify.command[0]) if item.verify.command else None
+        if command is not None and _may_be_looked_at(command) and (problem := _not_startable(command)):
+            yield printable(f"{item.name}: its `verify` command cannot be run: {problem}", MAX_PROBLEM)
+
+
+def _not_startable(command: Path) -> str:
+    try:
+        is_a_file = stat.S_ISREG(command.stat().st_mode)
+        return cannot_start(command) if is_a_file else f"{command} is no regular file."
+    except PermissionError:
+        return ""  # root may go where this user may not
+    except OSError as error:
+        return f"{command} cannot be looked at: {os.strerror(error.errno or 0)}."
+
+
 def unsafe(hook: Path) -> str:
     """Return why a hook must not or cannot be run, or an empty text."""
     try:
         if not stat.S_ISREG(hook.lstat().st_mode):
             return f"{hook} is no regular file, so it is not run."
         others = changeable_by_others(hook)
+        not_started = "" if others else cannot_start(hook)
     except OSError as error:
         return f"{hook} cannot be looked at: {os.strerror(error.errno or 0)}."
-    if others:
-        return f"{others}, so {hook.name} is not run."
-    return cannot_start(hook)
+    return f"{others}, so {hook.name} is not run." if others else not_started

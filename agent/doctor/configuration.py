@@ -105,7 +105,8 @@ def _unfit(dependants: Dependants) -> Line | None:
     unasked = " ".join(hooks.unfit(dependants.gates))
     if unasked:
         return warning("configuration", "gate-unasked", unasked, "Until that is put right, changes go on without it.")
-    unfit = " ".join(hooks.unfit(dependants.hooks))
+    unconfirmed = hooks.unconfirmed((*dependants.signals, *dependants.units))
+    unfit = " ".join((*hooks.unfit(dependants.hooks), *unconfirmed))
     if unfit:
         return warning("configuration", "program", unfit, "`iot-cert deploy` tries them once it is put right.")
     return None

@@ -81,15 +81,18 @@ def not_to_be_run(program: Path, user: int) -> str:
         if not stat.S_ISREG(program.stat().st_mode):
             return f"{program} is no regular file."
         others = changeable_by_others(program, user)
+        not_started = "" if others else cannot_start(program)
     except OSError as error:
         return f"{program} cannot be looked at: {os.strerror(error.errno or 0)}."
-    if others:
-        return f"{others}, so {program} is not run."
-    return cannot_start(program)
+    return f"{others}, so {program} is not run." if others else not_started
 
 
 def cannot_start(program: Path) -> str:
-    """Return why the kernel would not start a file as a program, and what helps, or an empty text."""
+    """Return why the kernel would not start a file as a program, and what helps, or an empty text.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
     if not os.access(program, os.X_OK):
         return _not_executable(program)
     try:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import MAX_HOOKS
+from agent.core.dependants import MAX_HOOKS, GateCommands, Signal, Unit, Verification
 from agent.dependants import hooks
 from support.systemd import NOBODY, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 LEFTOVERS = [
@@ -255,3 +255,46 @@ def test_what_could_not_be_started_for_now_is_tried_again(directory: Path) -> No
     path = hook(directory)
     with path.open("a"):
         assert hooks.run(path, "root", 5, {}) == ("", "for now it could not be started: Text file busy")
+
+
+# -- what is told before they are run ----------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_a_directory_below_one_that_a_user_may_not_enter_is_nothing_to_tell_of(directory: Path) -> None:
+    """Root runs what is in it; the daemon, which may not look, goes on with what it knows."""
+    hook(directory, mode=0o644)
+    named = GateCommands(directory=directory)
+    assert [text.partition(":")[0] for text in hooks.unfit(named)] == [f"{directory / '50-mine'} is not executable"]
+    directory.parent.chmod(0o700)
+    os.seteuid(NOBODY)
+    try:
+        assert list(hooks.unfit(named)) == []
+    finally:
+        os.seteuid(0)
+
+
+def test_what_is_told_of_a_hook_can_be_shown_whatever_its_name_is(directory: Path) -> None:
+    """A name may be no text, and may hold what a terminal obeys."""
+    hook(directory, os.fsdecode(b"20-\xff\n\x1b[2J"), mode=0o644)
+    (told,) = hooks.unfit(GateCommands(directory=directory))
+    assert told.isprintable()
+    assert told.encode()
+
+
+@pytest.mark.parametrize("how", ["missing", "mode", "directory", "interpreter", "good", "none"])
+def test_a_command_that_cannot_confirm_anything_is_told(directory: Path, how: str) -> None:
+    """Of units and signals alike; where a user may not look, nothing is."""
+    command = directory / "verify"
+    if how == "directory":
+        command.mkdir()
+    elif how != "missing":
+        hook(directory, "verify", 0o644 if how == "mode" else 0o755)
+    if how == "interpreter":
+        command.write_text("#!/usr/bin/gone\n")
+    verify = Verification(command=() if how == "none" else (str(command),))
+    signal = Signal(process="app", pid_file=Path("/run/app.pid"), verify=verify)
+    for item in (Unit(name="app.service", verify=verify), signal):
+        told = list(hooks.unconfirmed([item]))
+        assert len(told) == (how not in {"good", "none"})
+        assert all(text.startswith(f"{item.name}: its `verify` command cannot be run: {command} ") for text in told)
