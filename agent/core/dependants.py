@@ -356,9 +356,15 @@ def failure_of(report: Report) -> Failure | None:
     return untried(failure)
 
 
-def untried(failure: Failure) -> Failure:
-    """Return a failure for which nothing was tried, and that only a person can end: no change waits for that."""
-    return replace(failure, code=Code.UNTRIED, remedy="Once that is put right, `sudo iot-cert deploy` serves it.")
+def untried(failure: Failure, hint: str = "") -> Failure:
+    """Return a failure for which nothing was tried, and that only a person can end: no change waits for that.
+
+    Args:
+        failure: The failure.
+        hint: How it is put right, where its message does not say so.
+    """
+    remedy = f"{hint} Once that is put right, `sudo iot-cert deploy` serves it.".lstrip()
+    return replace(failure, code=Code.UNTRIED, remedy=remedy)
 
 
 def with_names(failure: Failure, names: Iterable[str]) -> Failure:

@@ -108,7 +108,7 @@ def write(
     """
     problems = {copies[place].to: problem(copies[place], StoreError(why)) for place, why in (unmade or {}).items()}
     digests: dict[str, str] = {}
-    barred = set[Path]()
+    barred = {copies[place].to for place in unmade or {} if not _lacks_its_password(copies[place])}
     ready: list[tuple[int, Copy]] = []
     with ExitStack() as stack:
         opened = _Directories(stack)
@@ -135,6 +135,17 @@ def write(
         digests=digests,
         barred=frozenset(barred | lasting),
     )
+
+
+def _lacks_its_password(copy: Copy) -> bool:
+    """Whether a copy could not be made for want of a password that may be written yet; one that is wrong stays so."""
+    try:
+        found = copy.password_file.lstat() if copy.password_file is not None else None
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return found is not None and stat.S_ISREG(found.st_mode) and not found.st_size
 
 
 def _prepared(directory: int, copy: Copy, content: bytes, known: Mapping[str, str]) -> tuple[bool, dict[str, str]]:

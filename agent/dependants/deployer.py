@@ -19,7 +19,6 @@ from agent.core.dependants import (
     LONGEST,
     MAX_NAME,
     MAX_PROBLEM,
-    MAX_REPORT,
     Format,
     Leave,
     Occasion,
@@ -28,7 +27,6 @@ from agent.core.dependants import (
     Signal,
     Step,
     Unit,
-    decode_report,
     encode_report,
     failure_of,
     trouble,
@@ -39,10 +37,10 @@ from agent.core.jsonio import PlainError
 from agent.core.text import duration, printable
 from agent.dependants import anchor_directories, copies, copy_looks, gates, hooks, signals
 from agent.dependants.export import ABOUT, extract
-from agent.dependants.report_file import REPORT, names
+from agent.dependants.report_file import REPORT, SECOND, names, read
 from agent.dependants.units import Systemd
-from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
-from agent.store import directories, disk, durable, lock_files
+from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError, StoreError
+from agent.store import disk, durable, lock_files
 from agent.system import clock, descriptors
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ class Deployer:
             report = self.serve(occasion)
         except AgentError as error:
             unserved = trouble(f"The dependants could not be served: {error}", error.hint)
-            unserved = untried(unserved) if copies.only_a_person_ends(error) else unserved
+            unserved = untried(unserved, error.hint) if copies.only_a_person_ends(error) else unserved
             raise CloudError(with_names(unserved, names(self._dependants))) from error
         failure = failure_of(report)
         if failure is not None:
@@ -110,10 +108,8 @@ class Deployer:
             durable.set_mode(fd, _MODES.directory_mode, str(self._directory))  # whatever the umask made of it
             wanted = self._dependants.copies
             given = extract(self._state_dir, wanted, copies.passwords(wanted))
-            record = _Record(fd)
-            if afresh:
-                directories.withdraw(fd, REPORT)
-            return _Round(self._dependants, given, record, self._systemd).serve(occasion, self._state_dir)
+            round_ = _Round(self._dependants, given, _Record(fd), self._systemd, afresh=afresh)
+            return round_.serve(occasion, self._state_dir)
 
     def ask(self, leave: Leave) -> Report:
         """See `agent.ports.Gates`."""
@@ -130,25 +126,40 @@ class _Record:
     def last(self) -> Report | None:
         """Return the last report, if it can be read."""
         try:
-            return decode_report(disk.read(self._directory, REPORT, MAX_REPORT), REPORT)
+            return read(self._directory)
         except (FileNotFoundError, DamagedError, PlainError):
             return None  # all of them are served again, which costs a reload
 
     def write(self, report: Report) -> Report:
-        durable.replace(self._directory, REPORT, encode_report(report) + b"\n", _MODES)
+        """Put a report in the place of the last one, and return it; see `agent.dependants.report_file`."""
+        data, second = encode_report(report) + b"\n", disk.exists(self._directory, SECOND)
+        if second:  # which is believed until it is gone
+            durable.replace(self._directory, SECOND, data, _MODES)
+        try:
+            durable.replace(self._directory, REPORT, data, _MODES)
+        except StoreError as error:
+            if not copies.only_a_person_ends(error):
+                raise
+            if not second:
+                durable.replace(self._directory, SECOND, data, _MODES)
+        else:
+            if second:
+                durable.remove(self._directory, SECOND)
         return report
 
 
 class _Round:
     """One time of serving them all."""
 
-    def __init__(self, dependants: Dependants, given: Extract, record: _Record, systemd: Systemd) -> None:
+    def __init__(
+        self, dependants: Dependants, given: Extract, record: _Record, systemd: Systemd, *, afresh: bool
+    ) -> None:
         self._dependants = dependants
         self._given = given
         self._record = record
         self._systemd = systemd
         self._deadline = clock.monotonic() + LONGEST.total_seconds()
-        self._last = record.last()
+        self._last = None if afresh else record.last()
         self._switched = self._last.switched if self._last else ()
 
     def serve(self, occasion: Occasion, state_dir: Path) -> Report:

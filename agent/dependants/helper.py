@@ -119,8 +119,9 @@ def _understood(data: bytes) -> Report:
         answer = decode(data, "the helper's answer", limit=MAX_REPORT)
         if answer.has("error"):
             text = f"The dependants were not served: {answer.text('error', limit=4096)}"
-            failure = trouble(text, answer.optional_text("hint") or "")
-            raise CloudError(untried(failure) if answer.has("untried") else failure)
+            hint = answer.optional_text("hint") or ""
+            failure = trouble(text, hint)
+            raise CloudError(untried(failure, hint) if answer.has("untried") else failure)
         return decode_report(data, "the helper's answer")
     except PlainError as error:
         raise CloudError(trouble(f"The dependants were not served: {error}.")) from None

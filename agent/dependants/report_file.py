@@ -1,7 +1,12 @@
-"""How the dependants stand: what the process that serves them wrote down, for any user to read."""
+"""How the dependants stand: what the process that serves them wrote down, for any user to read.
+
+Where nothing may replace the report, as one that is immutable, a second stands beside it, and that one is believed: to
+serve the dependants matters more than the note of it.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from agent.core.report.known import Known
 
 REPORT = "report.json"
+SECOND = "report-2.json"  # there only while the first cannot be replaced
 
 
 def any_configured(dependants: Dependants) -> bool:
@@ -57,11 +63,24 @@ def last_report(directory: Path) -> Report | None:
     return _read(directory)[0]
 
 
+def read(directory: int) -> Report:
+    """Return the report in an open directory.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: It cannot be read.
+        PlainError: It is none.
+    """
+    with suppress(FileNotFoundError):
+        return decode_report(disk.read(directory, SECOND, MAX_REPORT), SECOND)
+    return decode_report(disk.read(directory, REPORT, MAX_REPORT), REPORT)
+
+
 def _read(directory: Path) -> tuple[Report | None, str]:
     """Return the report, and why this user may not know what is in it, or nothing."""
     try:
         with disk.directory(str(directory)) as fd:
-            return decode_report(disk.read(fd, REPORT, MAX_REPORT), REPORT), ""
+            return read(fd), ""
     except StoreError as error:
         return None, f"How the dependants stand this user may not read: {error}" if error.denied else ""
     except (PlainError, FileNotFoundError):

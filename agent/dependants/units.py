@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.dependants.export import Extract
 
 SYSTEMCTL = "/usr/bin/systemctl"
+BOOTED = "/run/systemd/system"  # sd_booted(3): it is there where systemd runs
 LOOK = 0.25  # seconds between two looks at a unit or a server
 HANDSHAKE = 5.0  # seconds for one connection, the look-up of its name included
 QUERY = 10.0  # seconds for systemd to say how a unit is
@@ -65,8 +66,9 @@ class UnitState:
 class Systemd:
     """The service manager, by its command."""
 
-    def __init__(self, systemctl: str = SYSTEMCTL) -> None:
+    def __init__(self, systemctl: str = SYSTEMCTL, booted: str = BOOTED) -> None:
         self._systemctl = systemctl
+        self._booted = booted
 
     def state(self, name: str) -> UnitState | None:
         """Return how a unit is, or None when systemd does not say."""
@@ -101,6 +103,9 @@ class Systemd:
         before = self.state(unit.name)
         if before is None and not os.access(self._systemctl, os.X_OK):
             raise RefusedError(f"{unit.name}: there is no {self._systemctl} here, so nothing was done to it.")
+        if before is None and not os.path.isdir(self._booted):  # noqa: PTH112 - a name, as the other is
+            why = f"systemd does not run here, as in many a container (there is no {self._booted})"
+            raise RefusedError(f"{unit.name}: {why}, so nothing was done to it. A signal or a hook needs none.")
         if before is None:
             return f"{unit.name}: systemd does not answer, so nothing was done to it."
         if before.loaded != "loaded":

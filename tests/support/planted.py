@@ -123,6 +123,16 @@ class Plant:
 
 
 @contextmanager
+def kept(path: Path) -> Iterator[None]:
+    """Have a file that is there be one that nothing may write, replace or take away, as `chattr +i` makes it."""
+    subprocess.run(["chattr", "+i", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+
+
+@contextmanager
 def at(path: Path, kind: str) -> Iterator[Plant]:
     """Have an object of some kind stand under a name, which must be free, and nothing of it afterwards."""
     before = set(path.parent.iterdir())

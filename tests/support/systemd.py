@@ -123,7 +123,7 @@ class Systemctl:
         self._place = place / "systemctl.d"
         self._place.mkdir()
         self.path = str(self._place / "systemctl")
-        self.systemd = Systemd(self.path)
+        self.systemd = Systemd(self.path, str(self._place))
         (self._place / "systemctl").write_text(_PROGRAM, encoding="ascii")
         (self._place / "systemctl").chmod(0o755)
 

@@ -11,11 +11,11 @@ from datetime import timedelta
 import pytest
 
 from agent.core.dependants import MAX_REPORT, Content, Copy, Format, Occasion, Unit, UnitAction
-from agent.dependants.report_file import REPORT, last_report
+from agent.dependants.report_file import REPORT, SECOND, last_report
 from agent.errors import CloudError
 from support import planted
 from support.dependants import NAME, OTHER, PASSWORD, House
-from support.systemd import lay
+from support.systemd import go_back, lay
 
 pytestmark = pytest.mark.root
 
@@ -115,14 +115,50 @@ def test_whatever_stands_in_the_deploy_directory_keeps_no_dependant_from_its_set
 
 
 @pytest.mark.parametrize("name", [REPORT, f".new-{REPORT}"])
-def test_a_report_that_nothing_may_replace_is_told_and_no_change_waits_for_it(house: House, name: str) -> None:
-    """Until it may: then each is served."""
+def test_a_report_that_nothing_may_replace_keeps_no_dependant_from_its_set(house: House, name: str) -> None:
+    """How they stand is written beside it, and believed there: nothing is served twice."""
     house.hook("10-first")
     house.directory.mkdir()
-    with planted.at(house.directory / name, "immutable"), pytest.raises(CloudError) as caught:
-        house.deployer.take_up(Occasion.ACTIVATED)
-    assert caught.value.failure.code == "dependant-untried"
-    assert "Operation not permitted" in str(caught.value)
+    with planted.at(house.directory / name, "immutable"):
+        for _ in range(3):
+            house.deployer.take_up(Occasion.ACTIVATED)
+        assert house.ran == ["10-first"]
+        found = last_report(house.directory)
+        assert found is not None
+        assert [step.problem for step in found.steps] == [""]
+        assert house.serve(afresh=True).problems == ()
+        assert house.ran == ["10-first"] * 2
+    house.deployer.take_up(Occasion.ACTIVATED)
+    assert house.ran == ["10-first"] * 2
+
+
+def test_a_set_that_could_not_be_noted_in_the_report_is_left_with_a_rollback(house: House) -> None:
+    """The report that nothing may replace names the set that is gone back to, which every program has left by then."""
+    house.hook("10-first")
+    lay(house.state, 2)
+
+    def serve_each(*numbers: int) -> int:
+        for number in numbers:
+            go_back(house.state, number)
+            house.serve()
+        return len(house.ran)
+
+    assert serve_each(1) == 1
+    with planted.kept(house.directory / REPORT):
+        assert serve_each(2, 1, 1) == 3
+    assert serve_each(1, 2, 1) == 5
+    assert not (house.directory / SECOND).exists()
+
+
+def test_neither_report_may_be_replaced(house: House) -> None:
+    """That is told, and no change waits for it: a program that uses a set which stands nowhere would be left on it."""
+    house.hook("10-first")
+    house.directory.mkdir()
+    with planted.at(house.directory / REPORT, "immutable"), planted.at(house.directory / SECOND, "immutable"):
+        with pytest.raises(CloudError) as caught:
+            house.deployer.take_up(Occasion.ACTIVATED)
+        assert caught.value.failure.code == "dependant-untried"
+        assert "chattr -ia" in caught.value.failure.remedy
     house.deployer.take_up(Occasion.ACTIVATED)
     assert house.ran == ["10-first"]
 

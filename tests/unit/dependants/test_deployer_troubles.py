@@ -100,6 +100,23 @@ def test_what_stands_in_place_of_a_directory_of_anchors_is_not_either(house: Hou
     assert untried(house)
 
 
+@pytest.mark.parametrize("wrong", ["no text", "mode", "directory", "two lines"])
+def test_a_password_that_is_none_is_waited_for_by_no_change(house: House, wrong: str) -> None:
+    """One that is missing, or empty, may be written yet."""
+    house.copy("copy.p12", Content.PAIR, Format.PKCS12)
+    assert not untried(house)
+    password = house.place / "password"
+    password.touch(0o600)
+    assert not untried(house)
+    if wrong == "directory":
+        password.unlink()
+        password.mkdir()
+    else:
+        password.write_bytes({"no text": b"\xff\xfe\n", "mode": b"secret\n", "two lines": b"\nsecret\n"}[wrong])
+        password.chmod(0o644 if wrong == "mode" else 0o600)
+    assert untried(house)
+
+
 def test_a_unit_that_is_not_loaded_is_waited_for_by_no_change(house: House) -> None:
     """Systemd says so at once; beside one that may come up, that one is waited for."""
     house.unit()

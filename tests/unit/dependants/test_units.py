@@ -178,6 +178,16 @@ def test_a_machine_without_systemd_is_told(systemctl: Systemctl, tmp_path: Path,
     assert refused(Systemd(str(command)), unit()) == told
 
 
+def test_a_machine_on_which_systemd_does_not_run_is_told(systemctl: Systemctl, tmp_path: Path) -> None:
+    """A container may have its command alone, which then says nothing; where it answers, it is believed."""
+    systemctl.has(NAME)
+    elsewhere = Systemd(systemctl.path, f"{tmp_path}/run/systemd/system")
+    assert elsewhere.serve(unit(), GIVEN) == ""
+    systemctl.be("broken")
+    assert "systemd does not run here" in refused(elsewhere, unit())
+    assert units.BOOTED == "/run/systemd/system"
+
+
 @pytest.mark.parametrize("how", ["broken", "mute"])
 def test_when_systemd_does_not_answer_nothing_is_done(
     systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, how: str
