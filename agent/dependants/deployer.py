@@ -118,19 +118,41 @@ class Deployer:
 
 
 class _Record:
-    """The report on disk."""
+    """The report on disk.
+
+    Attributes:
+        problem: Why what was to be written is not, in a directory in which nothing may be.
+    """
 
     def __init__(self, directory: int) -> None:
         self._directory = directory
+        self.problem = ""
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether nothing may be written in the directory, as in one that is immutable."""
+        return not os.access(".", os.W_OK, dir_fd=self._directory, effective_ids=True)
 
     def last(self) -> Report | None:
-        """Return the last report, if it can be read."""
+        """Return the last report, if it can be read, and any set that was served since could be noted."""
+        if self._is_closed:
+            return None
         try:
             return read(self._directory)
         except (FileNotFoundError, DamagedError, PlainError):
             return None  # all of them are served again, which costs a reload
 
     def write(self, report: Report) -> Report:
+        """Put a report in the place of the last one, unless only a person can make room for it, and return it."""
+        try:
+            return self._replaced(report)
+        except StoreError as error:
+            if not self._is_closed or not copies.only_a_person_ends(error):
+                raise  # what is served without a note must be known as such the next time
+            self.problem = f"How the dependants stand is noted nowhere: {error} {error.hint}"
+            return report
+
+    def _replaced(self, report: Report) -> Report:
         """Put a report in the place of the last one, and return it; see `agent.dependants.report_file`."""
         data, second = encode_report(report) + b"\n", disk.exists(self._directory, SECOND)
         if second:  # which is believed until it is gone
@@ -179,6 +201,7 @@ class _Round:
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._signal(item, done) for item in self._dependants.signals]
         steps += [self._unit(unit, done) for unit in self._dependants.units]
+        steps += [_step(REPORT, self._record.problem, OnFailure.DEGRADE, untried=True)] if self._record.problem else []
         report = replace(self._report(tuple(steps), written.digests), traces=copy_looks.traces(wanted))
         if occasion is Occasion.AGAIN and replace(before, at=report.at) == report and not written.tried:
             return report  # nothing is new, and flash wears out

@@ -150,6 +150,27 @@ def test_a_set_that_could_not_be_noted_in_the_report_is_left_with_a_rollback(hou
     assert not (house.directory / SECOND).exists()
 
 
+def test_a_directory_in_which_nothing_may_be_written_keeps_no_dependant_from_its_set_either(house: House) -> None:
+    """That is told, and no change waits for it. What stands nowhere is served each time: it may be another set's."""
+    house.hook("10-first")
+    lay(house.state, 2)
+    go_back(house.state, 1)
+    house.serve()
+    with planted.kept(house.directory):
+        for ran, number in enumerate((2, 1, 1), start=2):
+            go_back(house.state, number)
+            (step,) = house.serve().problems
+            assert (step.name, step.untried, len(house.ran)) == (REPORT, True, ran)
+            assert "noted nowhere" in step.problem
+            assert "chattr -ia" in step.problem
+        with pytest.raises(CloudError) as caught:
+            house.deployer.take_up(Occasion.AGAIN)
+        assert caught.value.failure.code == "dependant-untried"
+    go_back(house.state, 2)
+    assert house.serve().problems == ()
+    assert len(house.ran) == 6
+
+
 def test_neither_report_may_be_replaced(house: House) -> None:
     """That is told, and no change waits for it: a program that uses a set which stands nowhere would be left on it."""
     house.hook("10-first")
