@@ -108,7 +108,7 @@ class Deployer:
             durable.set_mode(fd, _MODES.directory_mode, str(self._directory))  # whatever the umask made of it
             wanted = self._dependants.copies
             given = extract(self._state_dir, wanted, copies.passwords(wanted))
-            round_ = _Round(self._dependants, given, _Record(fd), self._systemd, afresh=afresh)
+            round_ = _Round(self._dependants, given, _Record(fd, self._directory), self._systemd, afresh=afresh)
             return round_.serve(occasion, self._state_dir)
 
     def ask(self, leave: Leave) -> Report:
@@ -124,8 +124,9 @@ class _Record:
         problem: Why what was to be written is not, in a directory in which nothing may be.
     """
 
-    def __init__(self, directory: int) -> None:
+    def __init__(self, directory: int, path: Path) -> None:
         self._directory = directory
+        self._path = path
         self.problem = ""
 
     @property
@@ -149,7 +150,7 @@ class _Record:
         except StoreError as error:
             if not self._is_closed or not copies.only_a_person_ends(error):
                 raise  # what is served without a note must be known as such the next time
-            self.problem = f"How the dependants stand is noted nowhere: {error} {error.hint}"
+            self.problem = f"How the dependants stand is noted nowhere, {self._path} being closed: {error} {error.hint}"
             return report
 
     def _replaced(self, report: Report) -> Report:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config.values import Config
+    from agent.core.dependants import Report
     from agent.core.worker_protocol import End
     from agent.daemon.loop import Loop
     from agent.daemon.work.worker_process import Running
@@ -27,12 +28,7 @@ _TROUBLE = Backoff(base=60, cap=3600, floor=20)
 
 
 class DependantsWatch:
-    """The dependants of one gateway.
-
-    Attributes:
-        problem: Why they could not be served the last time, or empty; what the report says of each is not in it, since
-            root may put that right without the daemon.
-    """
+    """The dependants of one gateway."""
 
     def __init__(
         self, loop: Loop, start_worker: Callable[..., Running], chance: Callable[[], float], news: Callable[[], None]
@@ -55,12 +51,25 @@ class DependantsWatch:
         self._served: int | None = None
         self._changing = False  # a change may end with the generation that it began with, and with trouble
         self._directory: Path | None = None
-        self.problem = ""
+        self._problem = ""
+        self._found: Report | None = None  # when that came up
 
     @property
     def delay(self) -> float:
         """How many seconds there are before the next look."""
         return max(self._due - monotonic(), 0.0) if self._running is None else EVERY
+
+    @property
+    def problem(self) -> str:
+        """Why they could not be served the last time, or empty, as once another process has served them.
+
+        What the report says of each is not in it, since root may put that right without the daemon.
+        """
+        served = self._problem and self._report() != self._found
+        return "" if served else self._problem
+
+    def _report(self) -> Report | None:
+        return report_file.last_report(self._directory) if self._directory else None
 
     def look_soon(self) -> None:
         """Look at once: something may have been put right."""
@@ -83,7 +92,7 @@ class DependantsWatch:
             return
         self._due, self._served = monotonic() + EVERY, generation
         if not report_file.any_configured(config.dependants):
-            self.problem = ""
+            self._problem = ""
             return
         self._directory = config.deploy_dir
         order = Order(do=Do.SERVE, configuration=config.source)
@@ -107,11 +116,11 @@ class DependantsWatch:
     def _on_end(self, end: End) -> None:
         self._running = None
         if end.error is None:
-            self.problem, self._failures = "", 0
+            self._problem, self._failures = "", 0
         else:
-            report = report_file.last_report(self._directory) if self._directory else None
+            self._found = report = self._report()
             in_report = report is not None and report.problems
-            self.problem = "" if in_report else f"{end.error.message} {end.error.hint}".rstrip()
+            self._problem = "" if in_report else f"{end.error.message} {end.error.hint}".rstrip()
             self._failures += 1
             self._due = monotonic() + _TROUBLE.delay(self._failures, 0.5 + 0.5 * self._chance())
         self._news()

@@ -152,6 +152,16 @@ def test_what_is_known_is_told(house: DaemonHouse) -> None:
     assert (house.news, house.dependants.problem) == (2, "")
 
 
+def test_a_problem_is_over_once_another_process_has_served_them(house: DaemonHouse) -> None:
+    """A person does what the status says, and it says so no more; what is wrong now is in the report."""
+    house.served(1)
+    house.look()
+    house.end(TROUBLE)
+    assert house.dependants.problem
+    house.served(2)
+    assert house.dependants.problem == ""
+
+
 def test_a_problem_without_a_remedy_is_one_sentence(house: DaemonHouse) -> None:
     """As of a worker that died."""
     house.look()
