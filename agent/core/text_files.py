@@ -7,6 +7,8 @@ with CR LF and the file with Ctrl-Z, an old Mac with CR, a shell's `echo` leaves
 
 from __future__ import annotations
 
+import re
+
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
     (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"),
@@ -20,6 +22,16 @@ _UNSEEN = _MARK + "".join(
 )
 _AROUND = _PADDING + _UNSEEN + "".join(filter(str.isspace, map(chr, range(0x3001))))  # blanks of every kind among it
 LOST = b"\0\xff \t\r\n"  # bytes that a copy which was cut off, and erased flash, consist of
+# What no base64 has in it, as PEM has it.
+_IN_PEM = {
+    **{ord(char): " " for char in _AROUND if char.isspace() and char != "\n"},
+    **dict.fromkeys(map(ord, "\v\f\x1c\x1d\x1e\x85\u2028\u2029"), "\n"),
+    **dict.fromkeys(map(ord, _UNSEEN)),
+}
+_QUOTED = re.compile(r"^(?: *[>|])+ *", re.MULTILINE)  # as mail and tickets have it
+_COMMENT = re.compile(r"^ *#.*\n?", re.MULTILINE)
+_DASHES = "[-\u2010-\u2015\u2212\ufe58\ufe63\uff0d]{2,10}"  # a word processor's, too
+_BOUNDARY = re.compile(f"{_DASHES} {{0,2}}(BEGIN|END) {{1,2}}([A-Z][A-Z0-9 ]{{,40}}?) {{0,2}}{_DASHES}")
 _LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
 
 
@@ -119,15 +131,16 @@ def password_of(data: bytes) -> str:
 def pem_of(data: bytes) -> bytes:
     r"""Return PEM as parsers want it: without a mark, in ASCII, with lines that end in line feeds.
 
-    PEM that was carried in one line, with ``\n`` written out, gets its lines back. What is no text is returned as it
-    is: it may be DER, and its parser says what it is.
+    PEM that was carried in one line, with ``\n`` written out, gets its lines back. Of PEM out of a mail, a ticket or a
+    word processor, marks of quoting, strange blanks and dashes are put right. A line that begins with ``#`` is a
+    comment: a certificate that was commented out is not there. What is no text is returned as it is: it may be DER,
+    and its parser says what it is.
     """
     try:
         text = text_of(data)
     except NoTextError:
         return data
-    if "-----BEGIN " not in text:
-        return data
     if "\\n" in text:
         text = text.replace("\\r", "").replace("\\n", "\n")
-    return text.encode()
+    text = _BOUNDARY.sub(r"-----\1 \2-----", _QUOTED.sub("", text.translate(_IN_PEM)))
+    return _COMMENT.sub("", text).encode() if "-----BEGIN " in text else data

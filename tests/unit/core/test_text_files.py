@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 import pytest
 
@@ -122,6 +123,17 @@ PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\nAAAA\n-----END CERTIFICATE-----\n"
         PEM.decode().encode("utf-16-le"),
         PEM + b"\0",
         PEM + b"\x1a",
+        re.sub(rb"(?m)^(?=.)", b"> ", PEM),
+        re.sub(rb"(?m)^(?=.)", b" >>| ", PEM),
+        PEM.decode().replace("\n", "\u2028").encode(),
+        PEM.decode().replace("\n", "\x85").encode(),
+        PEM.decode().replace(" ", "\u00a0").encode(),
+        PEM.decode().replace("\n", "\n\u200b").encode(),
+        PEM.decode().replace("MIIB", "MI\u00adIB").encode(),
+        PEM.decode().replace("-----", "\u2014\u2013-").encode(),
+        PEM.replace(b"-----", b"----"),
+        PEM.replace(b"BEGIN", b" BEGIN ").replace(b"END", b" END").replace(b"TE-----", b"TE -----"),
+        b"# of the plant\n#-----BEGIN CERTIFICATE-----\n#MIIA\n#-----END CERTIFICATE-----\n" + PEM,
     ],
 )
 def test_pem_is_the_same_however_it_was_carried(data: bytes) -> None:

@@ -267,7 +267,7 @@ def test_what_looks_like_none_of_it_lies_beside_in_a_directory_and_is_named_when
     ("spoilt", "said"),
     [
         (b"", "it is empty"),
-        (b"----BEGIN CERTIFICATE----\nMIIB\n", "it is no key"),
+        (b"----BEGIN CERTIFICATE----\nMIIB\n", "it has no end"),
         ("—BEGIN PRIVATE KEY—\n".encode(), "it is no key"),
         (b"\x30\x82\x04\x00cut off", "it is no key"),
         (b"\xfe\xed\xfe\xed\0\0", "JKS"),
