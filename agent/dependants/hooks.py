@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.config.values import GATES_DIRECTORY, HOOKS_DIRECTORY
 from agent.core.dependants import MAX_HOOKS, MAX_PROBLEM
 from agent.core.text import printable
 from agent.store.ownership import cannot_start, changeable_by_others
@@ -73,7 +74,8 @@ def unfit(*all_of_them: Hooks | GateCommands | None) -> Iterator[str]:
         if named is not None and _may_be_read(named.directory):
             found, problem = find(named.directory)
             looked = (_unknown(hook, named.user) or unsafe(hook) for hook in found if _may_be_looked_at(hook))
-            yield from (printable(text, MAX_PROBLEM) for text in (problem, *looked) if text)
+            told = (problem or _gone(named.directory), *looked)
+            yield from (printable(text, MAX_PROBLEM) for text in told if text)
 
 
 def _may_be_read(directory: Path) -> bool:
@@ -84,6 +86,13 @@ def _may_be_read(directory: Path) -> bool:
         return False
     except OSError:
         return True
+
+
+def _gone(directory: Path) -> str:
+    """Return that a directory is not there which the configuration names; the ones of their own need not be."""
+    if os.path.lexists(directory) or directory in (HOOKS_DIRECTORY, GATES_DIRECTORY):
+        return ""
+    return f"{directory} is not there, so nothing in it is run: make it, or take it out of the configuration."
 
 
 def _may_be_looked_at(hook: Path) -> bool:

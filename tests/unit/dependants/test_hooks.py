@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import MAX_HOOKS, GateCommands, Signal, Unit, Verification
+from agent.config.values import DEFAULT_DEPENDANTS
+from agent.core.dependants import MAX_HOOKS, GateCommands, Hooks, Signal, Unit, Verification
 from agent.dependants import hooks
 from support.systemd import NOBODY, open_place
 
@@ -70,6 +71,17 @@ def test_a_missing_directory_has_no_hooks(directory: Path) -> None:
     """Most gateways have none."""
     assert hooks.find(directory / "gone") == ([], "")
     assert not hooks.any_in(directory / "gone")
+
+
+@pytest.mark.parametrize("named", [Hooks, GateCommands])
+def test_a_directory_that_the_configuration_names_and_that_is_gone_is_told(
+    directory: Path, named: type[Hooks | GateCommands]
+) -> None:
+    """What was in it does not run, and nothing fails that would say so; the directories of their own may be missing."""
+    (told,) = hooks.unfit(named(directory=directory / "gone"))
+    assert told.startswith(f"{directory}/gone is not there, so nothing in it is run: make it, or ")
+    assert not list(hooks.unfit(named(directory=directory)))
+    assert not list(hooks.unfit(DEFAULT_DEPENDANTS.hooks, DEFAULT_DEPENDANTS.gates))
 
 
 def test_an_empty_directory_has_no_hooks(directory: Path) -> None:
