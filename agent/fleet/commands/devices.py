@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from agent.backend.errors import ChangedError
 from agent.backend.values import DeviceState
 from agent.core.exit_codes import Exit
+from agent.core.text_files import NoTextError, text_of
 from agent.fleet.decide import arming
 from agent.fleet.errors import AccountError, DeniedError, UsageError
 from agent.fleet.tables import table
@@ -165,13 +166,14 @@ def _wanted(task: OperatorTask) -> list[arming.Wanted]:
     try:
         if given.csv is None:
             return arming.named(given.serials, given.thing or "", given.thing_prefix)
-        return arming.read_csv(given.csv.read_text(encoding="utf-8-sig").splitlines(), given.thing_prefix)
+        return arming.read_csv(text_of(given.csv.read_bytes()).splitlines(), given.thing_prefix)
     except OSError as error:
         raise UsageError(f"{given.csv} cannot be read: {error.strerror}.") from error
+    except NoTextError as error:
+        raise UsageError(f"{given.csv}: {error}. Nothing was armed.") from None
     except ValueError as error:
         place = f"{given.csv}: " if given.csv is not None else ""
-        text = "it is no UTF-8 text." if isinstance(error, UnicodeDecodeError) else str(error)
-        raise UsageError(f"{place}{text} Nothing was armed.") from None
+        raise UsageError(f"{place}{error} Nothing was armed.") from None
 
 
 def _arm(task: OperatorTask, wanted: arming.Wanted, until: datetime | None) -> arming.Armed:

@@ -21,7 +21,7 @@ from agent.backend.decide.verdict import is_name
 from agent.backend.values import Device, DeviceState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from agent.backend.values import Record, Replacement
@@ -106,22 +106,43 @@ def named(serials: Iterable[str], thing: str = "", prefix: str = "") -> list[Wan
 def read_csv(lines: Iterable[str], prefix: str = "") -> list[Wanted]:
     """Return what is wanted by a CSV file: a line with the columns' names, `serial` and perhaps `thing` among them.
 
+    The line of the names tells what is between the columns: a spreadsheet writes semicolons or tabs where a comma is
+    for decimals. It writes rows in which nothing is, too.
+
+    Args:
+        lines: The file's.
+        prefix: Before a serial number, it makes the name of a thing that the file does not name.
+
     Raises:
         ValueError: It cannot be meant so; the text is a sentence with the line's number.
     """
-    reader = csv.DictReader(lines, strict=True)
+    every = list(lines)
+    above = next((number for number, line in enumerate(every) if not _is_above(line)), 0)
+    reader = csv.reader(every[above:], delimiter=_delimiter(every[above:]), strict=True, skipinitialspace=True)
     try:
-        if _COLUMNS[0] not in (reader.fieldnames or ()):
+        columns = [name.strip().lower() for name in next(reader, [])]
+        if _COLUMNS[0] not in columns:
             raise ValueError(
-                "Line 1 does not name a column `serial`. It names the columns: `serial`, or `serial,thing`."
+                f"Line {above + 1} does not name a column `serial`. It names the columns: `serial`, or `serial,thing`."
             )
-        rows = [(reader.line_num, row["serial"] or "", row.get("thing") or "") for row in reader]
+        cells = ((above + reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        rows = [(number, dict(zip(columns, row, strict=False))) for number, row in cells if any(row)]
     except csv.Error as error:
-        raise ValueError(f"Line {reader.line_num} cannot be read as CSV: {error}.") from None
-    for number, serial, thing in rows:
-        if not is_name(serial.strip()) or not is_name(thing.strip() or serial.strip()):
+        raise ValueError(f"Line {above + reader.line_num} cannot be read as CSV: {error}.") from None
+    found = [(number, row.get("serial", ""), row.get("thing", "")) for number, row in rows]
+    for number, serial, thing in found:
+        if not is_name(serial) or not is_name(thing or serial):
             raise ValueError(f"Line {number}: {_NAMES}")
-    return _checked([Wanted(serial=s.strip(), thing=thing.strip() or prefix + s.strip()) for _, s, thing in rows])
+    return _checked([Wanted(serial=serial, thing=thing or prefix + serial) for _, serial, thing in found])
+
+
+def _is_above(line: str) -> bool:
+    """Whether a line stands above the columns' names: an empty one, or the one in which Excel says what is between."""
+    return not line.strip() or line.lower().startswith("sep=")
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    return next((mark for mark in ",;\t|" if lines and mark in lines[0]), ",")
 
 
 _NAMES = "a serial number and a thing have 1 to 128 letters, digits and `:_-`."

@@ -52,6 +52,22 @@ def test_a_csv_file_is_armed_whole_or_not_at_all(operator: Operator, tmp_path: P
     assert operator.world.store.device("0050") is None
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_csv_file_is_read_as_windows_writes_it(operator: Operator, tmp_path: Path, encoding: str) -> None:
+    """The "Unicode Text" of a spreadsheet is UTF-16 with tabs."""
+    path = tmp_path / "devices.csv"
+    path.write_bytes("Serial\tThing\r\n0042\tgw-a\r\n".encode(encoding))
+    assert [item["thing"] for item in operator.rows("arm", "--csv", str(path))] == ["gw-a"]
+
+
+def test_a_csv_file_that_is_no_text_is_said_so(operator: Operator, tmp_path: Path) -> None:
+    """A workbook instead of what is saved from it."""
+    path = tmp_path / "devices.xlsx"
+    path.write_bytes(b"PK\x03\x04\xff\0\0\0")
+    code, said = operator.runs("arm", "--csv", str(path))
+    assert (code, "Nothing was armed" in said, "text" in said) == (2, True, True)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

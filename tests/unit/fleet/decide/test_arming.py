@@ -43,6 +43,33 @@ def test_a_file_with_more_columns_and_blanks_is_read() -> None:
     assert wanted == arming.Wanted(serial="7", thing="gw-7")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "serial,thing\n7,gw-7\n8,\n",
+        "Serial;Thing\n7;gw-7\n8;\n",  # where a comma is for decimals
+        "sep=;\nserial;thing;note\n7;gw-7;1,5\n8\n",
+        "SERIAL\tTHING\n7\tgw-7\n8\t\n",
+        "serial | thing\n7 | gw-7\n8 | \n",
+        '\n"serial", "thing"\n"7", "gw-7"\n"8"\n',
+        "serial,thing,\n,,\n7,gw-7,\n\n8,,\n , ,\n",
+        "note,thing,serial\nx,gw-7,7\ny,,\u00a08 \n",
+    ],
+)
+def test_a_file_is_read_as_spreadsheets_write_it(text: str) -> None:
+    """What is between the columns differs by country, and rows that were emptied stay."""
+    assert arming.read_csv(text.splitlines(), prefix="gw-") == [
+        arming.Wanted(serial="7", thing="gw-7"),
+        arming.Wanted(serial="8", thing="gw-8"),
+    ]
+
+
+def test_a_line_is_counted_from_the_top_of_the_file() -> None:
+    """An editor shows the same number."""
+    with pytest.raises(ValueError, match="Line 5: "):
+        arming.read_csv(["sep=;", "", "serial;thing", "7;gw-7", "0 8;"])
+
+
 @pytest.mark.parametrize("state", [DeviceState.CLAIMED, DeviceState.ENROLLED, DeviceState.BLOCKED])
 def test_only_what_has_bought_nothing_is_armed_again(state: DeviceState) -> None:
     """The others have a verb of their own."""
