@@ -14,7 +14,7 @@ from agent.core.change.records import MAX_RECORD, decode_record, encode_outcome,
 from agent.core.checksum import checksum
 from agent.core.jsonio import PlainError
 from agent.core.when.retirement import outstanding
-from agent.errors import DamagedError
+from agent.errors import DamagedError, StoreError
 from agent.store import disk, durable
 
 if TYPE_CHECKING:
@@ -79,8 +79,10 @@ class Journal:
 
         try:
             data = disk.read(self._root, CHANGE, MAX_RECORD)
-        except DamagedError:
-            data = b""  # no file, or far too large
+        except StoreError as error:
+            if not is_lost(self._root, error):
+                raise
+            data = b""  # no file, far too large, or another user's
         with disk.explained(f"look at {CHANGE}"):
             written = int(os.stat(CHANGE, dir_fd=self._root, follow_symlinks=False).st_mtime)
         return data, hashlib.sha256(b"%d " % written + data).hexdigest()
@@ -96,9 +98,10 @@ class Journal:
         durable.put_away(self._root, CHANGE, DAMAGED_CHANGE)
 
     def clear_way(self) -> str:
-        """Move out of the way what is no file in the history's place, and return a note about it; empty without one.
+        """Move out of the way what is no file of this user's in the history's place, and return a note about it.
 
-        A history that cannot be written would keep each change from its end.
+        A history that cannot be written would keep each change from its end, and one that cannot be read the agent from
+        its start. The note is empty where there is nothing in the way.
 
         Raises:
             StoreError: It could not be moved.
@@ -107,7 +110,9 @@ class Journal:
             disk.read(self._root, HISTORY, MAX_HISTORY, end_of_larger=True)
         except FileNotFoundError:
             return ""
-        except DamagedError as error:
+        except StoreError as error:
+            if not is_lost(self._root, error):
+                raise
             away = durable.put_away(self._root, HISTORY, DAMAGED_HISTORY)
             return f"{error} It was set aside as {away}; the history begins anew."
         return ""
@@ -146,7 +151,11 @@ class Journal:
     def _data(self) -> bytes:
         try:
             return disk.read(self._root, HISTORY, MAX_HISTORY, end_of_larger=True)
-        except (FileNotFoundError, DamagedError):
+        except FileNotFoundError:
+            return b""
+        except StoreError as error:
+            if not is_lost(self._root, error):
+                raise
             return b""  # see `clear_way`
 
     def finish(self, record: ChangeRecord) -> None:
@@ -212,6 +221,11 @@ class Journal:
         if len(older) - len(kept) > HISTORY_SLACK or long:
             staying = b"".join(line + b"\n" for line, _ in (*kept, *newest))
             durable.replace(self._root, HISTORY, staying, self._modes)
+
+
+def is_lost(root: int, error: StoreError) -> bool:
+    """Whether what could not be read is to be done without: it is damaged, or another user's in a directory of ours."""
+    return isinstance(error, DamagedError) or (error.denied and os.fstat(root).st_uid == os.geteuid())
 
 
 def end_in(history: Iterable[ChangeRecord], record: ChangeRecord) -> ChangeRecord | None:

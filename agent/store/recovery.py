@@ -17,7 +17,7 @@ from agent.core.change.reserve import LACKING
 from agent.errors import DamagedError, StoreError
 from agent.ports import Recovery
 from agent.store import directories, disk, durable, generations, reserve
-from agent.store.change_log import DAMAGED_CHANGE
+from agent.store.change_log import DAMAGED_CHANGE, is_lost
 from agent.store.links import CURRENT, PREVIOUS
 from agent.store.room import PROBES
 
@@ -60,7 +60,7 @@ class Recoverer:
             StoreError: The disk does not let it.
         """
         meant = {link: self._links.meant(link) for link in (CURRENT, PREVIOUS)}
-        ways = (self._journal.clear_way(), self._links.clear_way(self._directory.fd))
+        ways = (self._journal.clear_way(), self._links.clear_way(self._directory.fd), self._room.clear_way())
         self._notes = [note for note in ways if note]
         self._clear_litter()
         change, settled = self._recover_change(now)
@@ -79,7 +79,9 @@ class Recoverer:
         try:
             record = self._journal.recorded()
             return record and (self._journal.known_end(record) or record), True
-        except DamagedError as error:
+        except StoreError as error:
+            if not is_lost(self._root, error):
+                raise
             return None, self._give_up_damaged(str(error), now)
 
     def _give_up_damaged(self, why: str, now: datetime) -> bool:

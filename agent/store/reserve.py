@@ -11,7 +11,8 @@ Rules:
 * Its content is written, and cannot be compressed. Preallocating makes real blocks on some file systems only: on others
   the C library writes zeros instead, and one that compresses keeps next to nothing of them.
 * The content is the same in every reserve, and no secret.
-* What is no directory in its place, as a restored backup may leave it, is moved out of the way and kept.
+* What is no directory in its place, or another user's, as a restored backup may leave it, is moved out of the way and
+  kept.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from agent.core.change.reserve import Standing
 
 NAME = "reserve"
+DAMAGED = NAME + durable.ASIDE
 UNFINISHED = durable.TEMPORARY + NAME
 _SEED = b"iot-cert-agent reserve"
 
@@ -90,7 +92,7 @@ def make(root: int, modes: durable.Modes) -> None:
                 durable.write_new(fd, _piece(number), bytes(part), modes)
             durable.sync(fd, "room was set aside")
         if disk.exists(root, NAME) and not disk.is_directory(root, NAME):
-            durable.put_away(root, NAME, f"{NAME}{durable.ASIDE}")
+            durable.put_away(root, NAME, DAMAGED)
         durable.rename(root, UNFINISHED, NAME)
     except StoreError:
         _remove(root, UNFINISHED)

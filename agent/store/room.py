@@ -43,6 +43,19 @@ class Room:
         """
         return reserve.standing(self._root)
 
+    def clear_way(self) -> str:
+        """Move a reserve out of the way that this user may not look into, and return a note; empty without one.
+
+        Raises:
+            StoreError: It could not be moved.
+        """
+        try:
+            self.reserve()
+        except StoreError as error:
+            if error.denied:
+                return f"{error} It was set aside as {durable.put_away(self._root, reserve.NAME, reserve.DAMAGED)}."
+        return ""
+
     def on_reserve(self, tell: Callable[[str], object], step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """Take a step that leads back to a set that works; for want of room give the reserve up, and try once more.
 

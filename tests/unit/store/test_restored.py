@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from agent.store.store import Store
 from support.crashkit.material import NOW
 from support.crashkit.scenarios import scenarios
 from support.stores import ZEROS
+from support.surroundings import NOBODY, another_user
+from support.systemd import open_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +58,34 @@ def test_what_a_copy_has_made_of_a_link_tells_where_it_led(
         copied(path, link)
     store.recover(NOW)
     assert (store.current(), store.previous()) == (2, 1)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", ["history.jsonl", "change.json", "reserve"])
+def test_what_another_user_owns_of_the_records_is_set_aside_and_keeps_no_gateway_from_its_set(
+    path: Path, name: str
+) -> None:
+    """As root restores it with `cp -r`: what was noted, or set aside for later, is needed for no connection."""
+    with open_place() as place:
+        state = place / "state"
+        shutil.copytree(path, state, symlinks=True)
+        (state / "reserve").mkdir(mode=0o700, exist_ok=True)
+        for own in ("history.jsonl", "change.json"):
+            (state / own).touch(mode=0o600)
+        if name != "change.json":
+            (state / "change.json").unlink()
+        for held in (state, *state.rglob("*")):
+            os.chown(held, NOBODY, NOBODY, follow_symlinks=False)
+        os.chown(state / name, 0, 0)
+        with another_user(), Store(state) as store:
+            store.history()  # by it the clock is judged, before anything is put right
+            store.lock()
+            notes = store.recover(NOW).notes
+            assert f"It was set aside as {name}.damaged" in notes[0]
+            assert store.current() == 3
+            store.generation(3)
+            assert store.recover(NOW).notes == ()
+        assert (state / f"{name}.damaged").exists()
 
 
 def test_a_backup_of_the_set_in_use_alone_brings_it_back(tmp_path: Path, path: Path) -> None:
