@@ -59,7 +59,7 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
             remedy=f"sudo chmod g-w,o-rwx {state_dir}",
         )
     for path in (state_dir / "generations", *sorted(state_dir.glob("generations/*"))):
-        yield from _of_directory(path)
+        yield from _of_directory(path, own.st_uid, state_dir)
     for path in sorted(state_dir.glob("*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name in SECRET)
     for path in sorted(state_dir.glob("generations/*/*")):
@@ -117,8 +117,8 @@ def _kept(path: Path, owner: int, file: int, *, told: bool) -> Iterator[Exposed]
         yield Exposed(code="kept", text=text, remedy=f"lsattr -d {path}; findmnt -T {path}")
 
 
-def _of_directory(path: Path) -> Iterator[Exposed]:
-    """Return whether others may put files of their own in the place of those in a directory."""
+def _of_directory(path: Path, owner: int, state_dir: Path) -> Iterator[Exposed]:
+    """Return whether others may put files of their own in the place of those in a directory, and whose it is."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -127,6 +127,8 @@ def _of_directory(path: Path) -> Iterator[Exposed]:
     if stat.S_ISDIR(status.st_mode) and mode & _WRITE:
         text = f"{path} may be written by others (mode {mode:04o})."
         yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-w {path}")
+    if stat.S_ISDIR(status.st_mode):
+        yield from _owned(path, status, owner, state_dir)
 
 
 def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterator[Exposed]:
@@ -144,6 +146,10 @@ def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterat
     elif stat.S_ISREG(status.st_mode) and mode & _WRITE:
         text = f"{path} may be written by others (mode {mode:04o})."
         yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-w {path}")
+    yield from _owned(path, status, owner, state_dir)
+
+
+def _owned(path: Path, status: os.stat_result, owner: int, state_dir: Path) -> Iterator[Exposed]:
     if status.st_uid != owner and not stat.S_ISLNK(status.st_mode) and ASIDE not in path.name:  # these are never used
         text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
         yield Exposed(code="owner", text=text, remedy=f"sudo chown --reference={state_dir} {path}")

@@ -138,9 +138,10 @@ def test_what_keeps_the_agent_from_its_work_is_told_first(state: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_file_of_another_user_is_told(state: Path) -> None:
-    """The agent could not go on with it."""
-    key = state / "generations" / "000001" / "key.pem"
+@pytest.mark.parametrize("name", ["generations/000001/key.pem", "generations/000001", "generations"])
+def test_what_another_user_owns_is_told(state: Path, name: str) -> None:
+    """The agent could not go on with it, or not make another set."""
+    key = state / name
     os.chown(key, 12345, -1)
     (told,) = found(state)
     assert (told.code, told.text) == ("owner", f"{key} belongs to user 12345 and not to the owner of {state}.")
