@@ -149,10 +149,15 @@ def _is_unlike(found: bytes) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the file, or the files directly in the directory, without hidden ones and directories."""
+    """Return the file, or the files directly in the directory, without hidden ones and directories.
+
+    Of a whole state directory, as a backup brings one, it is the set in use.
+    """
     try:
         if not named.is_directory(path):
             return [path]
+        if all(named.is_directory(path / own) for own in ("generations", "current")):
+            return _files(path / "current")
         return sorted(item for item in path.iterdir() if not item.name.startswith(".") and not named.is_directory(item))
     except OSError as error:
         found = named.unreadable(path, error)

@@ -281,6 +281,19 @@ def test_what_a_person_may_have_meant_is_named_in_a_directory_too(stick: Stick, 
     assert said in stick.complaint()
 
 
+def test_of_a_whole_state_directory_the_set_in_use_is_taken(tmp_path: Path) -> None:
+    """As a backup of it lies there, with an empty lock and sets of before."""
+    for number, key in (("000001", OTHER), ("000002", EC)):
+        (tmp_path / "generations" / number).mkdir(parents=True)
+        (tmp_path / "generations" / number / "key.pem").write_bytes(spelt(key))
+        (tmp_path / "generations" / number / "certificate.pem").write_bytes(pem(issued(key)))
+    (tmp_path / "current").symlink_to("generations/000002")
+    (tmp_path / "lock").touch()
+    brought = import_files.bring([tmp_path], None)
+    assert brought.credential is not None
+    assert brought.credential.key_pem == spelt(EC)
+
+
 def test_everything_that_the_console_offers_may_lie_there(stick: Stick) -> None:
     """AWS IoT has the public key downloaded beside the private one; a request is left over from `openssl req`."""
     public = EC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
