@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agent.core.change.reserve import LACKING, REMEDY, Standing
+from agent.core.change.reserve import LACKING, REMEDY, SET_ASIDE, Standing, is_full
 from agent.core.report.checks import Line, failure, ok, skipped, warning
 from agent.doctor import looks
-from agent.store.room import NEEDED_BYTES, NEEDED_INODES
 from agent.system.files import is_there
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def examine(config: Config, snapshot: Snapshot | None) -> Line:
         text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
         return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
     free = space.f_bavail * space.f_frsize
-    if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):
+    if is_full(free, space.f_favail if space.f_files else None):
         text = f"{config.state_dir} has {free >> 10} KiB and {space.f_favail} inodes free, too little for a change."
         text += _fallback(snapshot)
         return failure("disk", "no-space", text, "Free some space or inodes on this file system.")
@@ -58,5 +57,4 @@ def _fallback(snapshot: Snapshot | None) -> str:
     """Return whether this gateway could fall back on a full disk, as a further sentence, where that is known."""
     if snapshot is None or snapshot.current is None:
         return ""
-    kept = snapshot.reserve is Standing.KEPT
-    return " What falling back needs is set aside." if kept else f" {LACKING}."
+    return f" {SET_ASIDE}" if snapshot.reserve.kept else f" {LACKING}."

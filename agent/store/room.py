@@ -6,7 +6,14 @@ import errno
 import os
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from agent.core.change.reserve import GENERATION_BYTES, GENERATION_INODES, SPENT, Standing
+from agent.core.change.reserve import (
+    GENERATION_BYTES,
+    GENERATION_INODES,
+    NEEDED_BYTES,
+    NEEDED_INODES,
+    SPENT,
+    Standing,
+)
 from agent.errors import StoreError
 from agent.store import directories, disk, durable, reserve
 
@@ -19,9 +26,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What a rotation needs, with room to spare for a file system's own bookkeeping.
-NEEDED_BYTES = 262_144
-NEEDED_INODES = 16
 PROBES = f"{durable.TEMPORARY}preflight", f"{durable.TEMPORARY}preflight.moved"  # before and after its renaming
 _PROBE_BYTES = 65_536  # what a quota has to let in besides: `statvfs` knows of none
 

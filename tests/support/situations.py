@@ -263,6 +263,7 @@ SITUATIONS: dict[str, Situation] = {
     "the key is another user's": Situation(before=lambda here: os.chown(here.state / "current" / "key.pem", 12345, -1)),
     "root alone may read a file that is configured": Situation(before=_roots_own),
     "there is no room for falling back": Situation(sees={"reserve": Standing.NO_ROOM}),
+    "there is room for falling back alone": Situation(sees={"reserve": Standing.LAST}),
     "room for falling back was not set aside": Situation(sees={"reserve": Standing.MISSING}),
     # Anchors and other programs' files.
     "an anchor is about to expire": Situation(before=lambda here: setattr(here, "trust", ", warn: [9000d]")),

@@ -29,6 +29,10 @@ BYTES = GENERATION_BYTES + BEFORE_BYTES  # 192 KiB
 PIECE_BYTES = BYTES // PIECES
 INODES = PIECES + 1  # the directory's
 
+# What a change needs that does not lead back, with room to spare for a file system's own bookkeeping.
+NEEDED_BYTES = 262_144
+NEEDED_INODES = 16
+
 # It is made only while so many times as much is free: it must not be the reason why something else finds no room.
 PLENTY = 4
 
@@ -39,6 +43,17 @@ class Standing(StrEnum):
     KEPT = "kept"
     MISSING = "missing"  # and there is room to make it
     NO_ROOM = "no-room"
+    LAST = "last"  # kept, with too little room besides for any other change
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is there."""
+        return self in {Standing.KEPT, Standing.LAST}
+
+
+def is_full(free_bytes: int, free_inodes: int | None) -> bool:
+    """Whether a change that does not lead back would find too little; see `standing`."""
+    return free_bytes < NEEDED_BYTES or (free_inodes is not None and free_inodes < NEEDED_INODES)
 
 
 def standing(free_bytes: int, free_inodes: int | None, *, kept: bool) -> Standing:
@@ -50,16 +65,18 @@ def standing(free_bytes: int, free_inodes: int | None, *, kept: bool) -> Standin
         kept: Whether it is there.
     """
     if kept:
-        return Standing.KEPT
+        return Standing.LAST if is_full(free_bytes, free_inodes) else Standing.KEPT
     enough = free_bytes >= PLENTY * BYTES and (free_inodes is None or free_inodes >= PLENTY * INODES)
     return Standing.MISSING if enough else Standing.NO_ROOM
 
 
+SET_ASIDE = "What falling back needs is set aside."
 LACKING = "Nothing is set aside for falling back should the disk be full"
 REMEDY = (
     f"Free {PLENTY * BYTES >> 10} KiB and {PLENTY * INODES} inodes on the file system of the state directory; "
     "then it is set aside by itself."
 )
+FREE = "Free some space or inodes on the file system of the state directory."
 SPENT = (
     "There is no room for this step, which leads back to a set that works: what was set aside for that is given up. "
     "Free some space on this file system."

@@ -105,7 +105,8 @@ SET_IT = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then lo
 
 _SAY_IT_THEMSELVES = (
     "configuration other-thing", "endpoint no-endpoint", "set damaged", "set refused", "set retirement-refused",
-    "disk no-reserve", "connect locked-out", "daemon runtime-directory", "dependants dependants-unserved",
+    "disk no-space", "disk no-reserve", "connect locked-out", "daemon runtime-directory",
+    "dependants dependants-unserved",
 )  # fmt: skip
 
 # What to do about a finding, by its check and code.

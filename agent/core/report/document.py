@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.decide import Wait
 from agent.core.change.records import public
+from agent.core.change.reserve import Standing
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import Node, PlainError, to_plain
 from agent.core.report import notices
@@ -46,7 +47,7 @@ def document(status: Status) -> dict[str, object]:
         "last": to_plain(public(status.last)) if status.last else None,
         "damage": [[int(Exit.CRITICAL if item.critical else Exit.DEGRADED), item.text] for item in status.damage],
         "warnings": [*asked.concerns, *asked.missing_zones],
-        "reserve": status.reserve,
+        "reserve": Standing.KEPT if status.reserve.kept else status.reserve,
         "warn_anchors": [span.total_seconds() for span in asked.warn_anchors],
         "watched": [_watched(item) for item in status.watched],
         "dependants": _served(status.served) if status.served else None,

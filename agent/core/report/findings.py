@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent.core.aws.endpoints import FIND_ENDPOINT
 from agent.core.change.lifecycle import Phase
 from agent.core.change.made_with import BECOME, other_thing
-from agent.core.change.reserve import LACKING, REMEDY, Standing
+from agent.core.change.reserve import FREE, LACKING, REMEDY, SET_ASIDE, Standing
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.readmission import way_back
@@ -278,10 +278,13 @@ def _retirements(status: Status) -> Iterator[Finding]:
 
 
 def _reserve(status: Status) -> Iterator[Finding]:
-    """Return that falling back may find no room: where there is none, or where a worker of the daemon's failed."""
+    """Return that a change finds no room, or falling back may find none: the disk is full, or a worker failed."""
     if status.current is None:
         return
-    if status.reserve is Standing.NO_ROOM:
+    if status.reserve is Standing.LAST:
+        text = f"The disk is full: no certificate can be rotated. {SET_ASIDE} {FREE}"
+        yield _degraded("disk", "no-space", text, Event.TROUBLE_STORE)
+    elif status.reserve is Standing.NO_ROOM:
         yield _degraded("disk", "no-reserve", f"{LACKING}. {REMEDY}", Event.TROUBLE_STORE)
     elif status.reserve is Standing.MISSING and status.live and status.change is None:
         text = f"{LACKING}, though there is room: `journalctl -u iot-cert-agent` says what it failed with."

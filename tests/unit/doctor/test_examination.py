@@ -16,7 +16,7 @@ from agent.core.change import reserve as core_reserve
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS, Line, Verdict
 from agent.core.values import Kind
-from agent.doctor import disk, looks, probes
+from agent.doctor import looks, probes
 from agent.doctor.examination import DaemonWord, Doctor
 from agent.sandbox.authority import Authority
 from support.servers import closed_port
@@ -108,10 +108,11 @@ def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monke
     """Urgent it is where nothing is set aside."""
     monkeypatch.setattr(looks, "file_system", lambda _: ("/", "ext4"))
     rig.enroll()
-    monkeypatch.setattr(disk, "NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr(core_reserve, "NEEDED_BYTES", 1 << 60)
     line = of_store(rig)["disk"]
     assert (line.verdict, line.code) == (Verdict.FAILURE, "no-space")
     assert line.text.endswith("too little for a change. What falling back needs is set aside.")
+    assert (line.exit, line.remedy) == (Exit.DEGRADED, "Free some space or inodes on this file system.")
     shutil.rmtree(rig.path / "reserve")
     text = of_store(rig)["disk"].text
     assert text.endswith("too little for a change. Nothing is set aside for falling back should the disk be full.")

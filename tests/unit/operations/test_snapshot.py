@@ -10,6 +10,7 @@ import pytest
 
 from agent.config.reader import load
 from agent.config.values import EnrollmentConfig
+from agent.core.change import reserve
 from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
@@ -36,6 +37,15 @@ if TYPE_CHECKING:
 def status_of(rig: Rig, more: str = ENROLMENT) -> Status:
     """Return how the gateway stands."""
     return snapshot.status(config(rig, more), look(rig))
+
+
+def test_a_full_disk_is_told_where_no_daemon_runs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while what falling back needs is kept: the next rotation would find no room."""
+    rig.enroll()
+    monkeypatch.setattr(reserve, "NEEDED_BYTES", 1 << 60)
+    (found,) = judge(status_of(rig)).findings
+    assert (found.check, found.code, found.severity) == ("disk", "no-space", Exit.DEGRADED)
+    assert document(rig)["reserve"] == "kept"
 
 
 # -- the document ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core.change import reserve
-from agent.core.change.reserve import BYTES, INODES, PLENTY, Standing, standing
+from agent.core.change.reserve import BYTES, INODES, NEEDED_BYTES, NEEDED_INODES, PLENTY, Standing, standing
 
 
 def test_it_is_enough_for_a_new_generation_and_for_what_goes_before() -> None:
@@ -32,6 +32,17 @@ def test_it_is_made_only_where_there_is_plenty(free_bytes: int, free_inodes: int
     assert standing(free_bytes, free_inodes, kept=False) is expected
 
 
-def test_what_is_kept_needs_no_room() -> None:
-    """A full disk is what it is there for."""
-    assert standing(0, 0, kept=True) is Standing.KEPT
+@pytest.mark.parametrize(
+    ("free_bytes", "free_inodes", "expected"),
+    [
+        (NEEDED_BYTES, NEEDED_INODES, Standing.KEPT),
+        (NEEDED_BYTES, None, Standing.KEPT),
+        (NEEDED_BYTES - 1, None, Standing.LAST),
+        (1 << 40, NEEDED_INODES - 1, Standing.LAST),
+        (0, 0, Standing.LAST),
+    ],
+)
+def test_what_is_kept_needs_no_room(free_bytes: int, free_inodes: int | None, expected: Standing) -> None:
+    """A full disk is what it is there for; that nothing else finds room any more is told."""
+    found = standing(free_bytes, free_inodes, kept=True)
+    assert (found, found.kept) == (expected, True)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from agent.core.change.decide import Wait
+from agent.core.change.reserve import Standing
 from agent.core.report.document import ANCHORS, document, trust
 from agent.core.report.findings import judge
 from support import make
@@ -40,6 +43,13 @@ def test_the_documents_health_is_that_of_the_status() -> None:
 
     assert (tuple(told["health"]), told["exit"]) == (judge(status).health, judge(status).exit)
     assert (told["stuck"], told["connection"]["state"], told["daemon"]) == ("No set is accepted.", "up", 17)
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_what_is_kept_for_falling_back_is_told_alike_on_a_full_disk(standing: Standing) -> None:
+    """That it is full is a finding; the words for the reserve are those of 0.1.0."""
+    told = "kept" if standing is Standing.LAST else str(standing)
+    assert document(make.status(reserve=standing))["reserve"] == told
 
 
 def test_the_anchors_are_told_apart_from_the_rest() -> None:

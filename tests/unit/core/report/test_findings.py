@@ -52,6 +52,14 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
             "system of the state directory; then it is set aside by itself."
         ),
     ),
+    "room for falling back alone": (
+        {"reserve": Standing.LAST},
+        Exit.DEGRADED,
+        (
+            "The disk is full: no certificate can be rotated. What falling back needs is set aside. Free some space or "
+            "inodes on the file system of the state directory."
+        ),
+    ),
     "room that could not be set aside": (
         {"reserve": Standing.MISSING, "live": make.live()},
         Exit.DEGRADED,
@@ -278,6 +286,7 @@ EVENTS = {
     "damage": Event.TROUBLE_STORE,
     "damage of the set in use": Event.TROUBLE_STORE,
     "not looked at": Event.TROUBLE_STORE,
+    "room for falling back alone": Event.TROUBLE_STORE,
     "no room for falling back": Event.TROUBLE_STORE,
     "room that could not be set aside": Event.TROUBLE_STORE,
     "locked out": Event.LOCKED_OUT,
