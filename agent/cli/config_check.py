@@ -15,7 +15,6 @@ from agent.config.files import proxy_password
 from agent.config.values import FileValue
 from agent.core.aws import client_ids
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import PlainError, decode
 from agent.core.report import checks
 from agent.core.report.checks import Verdict
 from agent.core.report.document import findings_in
@@ -178,10 +177,9 @@ def _of_bundles(config: Config) -> Iterator[str]:
     if config.trust.root is None:
         return
     try:
-        decode(install.read_root(config.trust.root), str(config.trust.root), limit=install.MAX_ROOT)
-    except (BundleError, PlainError) as error:
-        remedy = getattr(error, "hint", "") or "Put the signers' root.json there."
-        yield f"trust.root: {error}. No signed bundle is taken. {remedy}"
+        install.check_root(config.trust.root)
+    except BundleError as error:
+        yield f"trust.root: {error}. No signed bundle is taken. {error.hint}"
     try:
         odd = inbox.passed_over(config.inbox)
     except StoreError as error:

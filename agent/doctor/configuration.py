@@ -12,11 +12,12 @@ from agent.core.exit_codes import Exit
 from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.dependants import hooks
-from agent.errors import ConfigError, MaterialError
+from agent.errors import BundleError, ConfigError, MaterialError
 from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import load_anchors, load_claim
+from agent.trust.install import check_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,12 +93,26 @@ def _lesser(config: Config, thing: str, differs: tuple[str, ...]) -> Line | None
     unfit = _unfit(config.dependants)
     if unfit is not None:
         return unfit
-    lost = claim_lost(config) if thing else ""
-    if lost:
-        return warning("configuration", "claim-unusable", lost, _CLAIM)
+    later = _for_later(config, thing)
+    if later is not None:
+        return later
     if differs:
         remedy = "`iot-cert rotate`, or `rotation: {on_change: rotate}`, makes it true."
         return warning("configuration", "differs", " ".join(differs), remedy)
+    return None
+
+
+def _for_later(config: Config, thing: str) -> Line | None:
+    """Return what a new enrolment, or a bundle, would fail for on the day that it is needed."""
+    lost = claim_lost(config) if thing else ""
+    if lost:
+        return warning("configuration", "claim-unusable", lost, _CLAIM)
+    if config.trust.root is not None:
+        try:
+            check_root(config.trust.root)
+        except BundleError as error:
+            if not not_for_this_user(config, error):
+                return warning("configuration", "root-unusable", f"No signed bundle is taken. {error}.", error.hint)
     return None
 
 

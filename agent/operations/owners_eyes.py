@@ -6,6 +6,7 @@ the way to a file count. The files of parameters are another matter: root hands 
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,12 @@ def not_for_this_user(config: Config, error: AgentError) -> str:
 def _unusable_runtime(config: Config) -> Iterator[str]:
     """Yield why no daemon would start with its runtime directory; one that is not there it makes, or systemd does."""
     state_dir, path = config.state_dir, config.runtime_dir
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            yield f"runtime_dir {path} cannot be used: {error.strerror}: choose a shorter one."
+            return
     there = next(step for step in (path, *path.parents) if os.path.lexists(step))
     if not files.is_directory(there):
         kind = files.kind_of(there.lstat().st_mode)

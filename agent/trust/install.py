@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from agent.change.world import read_clock
 from agent.config.files import read_bounded
 from agent.core.aws.endpoints import chains_to_amazon
+from agent.core.jsonio import PlainError, decode
 from agent.core.text_files import NoTextError, decoded
 from agent.core.trust import anchor_lint, updates
 from agent.core.trust.updates import BundleOutcome
@@ -167,7 +168,19 @@ def read_root(path: Path) -> bytes:
     except (ConfigError, NoTextError) as error:
         text = str(error) if isinstance(error, ConfigError) else f"{path}: {error}"
         hint = getattr(error, "hint", "") or "`trust.root` must name it."
-        raise BundleError("trusted-root", text, hint=hint) from None
+        raise BundleError("trusted-root", text, hint=hint) from error
+
+
+def check_root(path: Path) -> None:
+    """Check a `root.json` as far as that can be done before a bundle comes.
+
+    Raises:
+        BundleError: It cannot be read, or is no JSON object, so no bundle is taken.
+    """
+    try:
+        decode(read_root(path), str(path), limit=MAX_ROOT)
+    except PlainError as error:
+        raise BundleError("trusted-root", str(error), hint="Put the signers' root.json there.") from None
 
 
 def anchors_of(config: Config, signed: SignedBundle, clock: timekeeping.Reading) -> TrustBundle:

@@ -121,6 +121,11 @@ def test_a_root_that_verifies_no_bundle_is_told_before_one_comes(
     said = capsys.readouterr().out
     assert why in said
     assert said.count("warning: trust.root") == bool(why)
+    cli.main(["--config", str(path), "check", "configuration", "--json"])
+    line = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if '"configuration"' in line)
+    code = ("warning", "root-unusable") if why else ("ok", "ok")
+    assert (line["verdict"], line["code"]) == code
+    assert line["text"].startswith(f"No signed bundle is taken. {tmp_path}/root.json: ") == bool(why)
 
 
 def test_an_inbox_from_which_nothing_is_taken_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

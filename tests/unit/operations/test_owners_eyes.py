@@ -113,6 +113,15 @@ def test_what_stands_in_place_of_the_runtime_directory_is_told(config: Config, k
         assert (wanted if kind.startswith("directory") else "where a directory is expected: move it") in told
 
 
+@pytest.mark.parametrize("below", ["n" * 256, f"{'n' * 256}/below/it", "/".join(["n" * 255] * 17)])
+def test_a_name_of_the_runtime_directory_that_no_file_system_takes_is_told(config: Config, below: str) -> None:
+    """Of it, of a directory above it, or of the way as a whole; the longest that is taken is right."""
+    path = config.state_dir.parent / below
+    (told,) = hidden(replace(config, runtime_dir=path))
+    assert told == f"runtime_dir {path} cannot be used: File name too long: choose a shorter one."
+    assert hidden(replace(config, runtime_dir=config.state_dir.parent / ("n" * 255))) == ()
+
+
 def test_a_runtime_directory_of_the_agents_own_is_right(config: Config) -> None:
     """And one of root's where that is whom the agent works as; not on a disk that is mounted read-only."""
     config = replace(config, runtime_dir=config.state_dir.parent / "run")
