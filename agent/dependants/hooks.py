@@ -16,6 +16,7 @@ from agent.config.values import GATES_DIRECTORY, HOOKS_DIRECTORY
 from agent.core.dependants import MAX_HOOKS, MAX_PROBLEM
 from agent.core.text import printable
 from agent.store.ownership import cannot_start, changeable_by_others
+from agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from agent.core.dependants import GateCommands, Hooks, Signal, Unit
 
 _RUN = 0o111
+
+_DANGLING = "is a symbolic link to what is not there: mount its file system, or take the link away."
 
 # What package managers and editors leave beside a file; run-parts passes over the same.
 _LEFTOVER = re.compile(r"\..*|.*~|.*\.(dpkg-[a-z]+|ucf-[a-z]+|rpm(new|save|orig)|bak|orig|old|swp|disabled)")
@@ -33,12 +36,19 @@ def find(directory: Path) -> tuple[list[Path], str]:
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if not _LEFTOVER.fullmatch(entry.name))
     except FileNotFoundError:
-        return [], f"{directory} is a symbolic link to what is not there." if directory.is_symlink() else ""
+        return [], f"{directory} {_DANGLING}" if directory.is_symlink() else ""
     except OSError as error:
-        return [], f"{directory} cannot be read: {os.strerror(error.errno or 0)}."
+        return [], _unreadable(directory, error)
     if len(names) > MAX_HOOKS:
         return [], f"{directory} has {len(names)} hooks, and at most {MAX_HOOKS} are run: none was."
     return [directory / name for name in names], ""
+
+
+def _unreadable(directory: Path, error: OSError) -> str:
+    if isinstance(error, NotADirectoryError) and files.is_there(directory):
+        kind = files.kind_of(directory.stat().st_mode)
+        return f"{directory} is {kind}, where a directory is expected: move it out of the way."
+    return f"{directory} cannot be read: {os.strerror(error.errno or 0)}. {files.remedy(error.errno)}".strip()
 
 
 def any_in(directory: Path) -> bool:

@@ -160,7 +160,7 @@ def test_a_hook_or_a_gate_that_is_not_run_is_told(
 
     assert warned() == []
     os.mkfifo(directory)
-    assert warned() == [f"warning: {directory} cannot be read: Not a directory."]
+    assert warned() == [f"warning: {directory} is a pipe, where a directory is expected: move it out of the way."]
     directory.unlink()
     directory.mkdir()
     for name, mode in (("10-good", 0o755), ("20-bad", 0o644), ("20-bad.dpkg-old", 0o644)):

@@ -213,5 +213,5 @@ def test_gates_that_cannot_be_read_are_not_asked(house: GatedHouse) -> None:
     house.gates.directory.rmdir()
     house.gates.directory.touch()
     (step,) = house.ask().steps
-    told = f"{house.gates.directory} cannot be read: Not a directory."
+    told = f"{house.gates.directory} is a file, where a directory is expected: move it out of the way."
     assert (step.name, step.problem, step.untried) == ("gates' directory", told, True)

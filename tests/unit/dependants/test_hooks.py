@@ -12,6 +12,7 @@ import pytest
 from agent.config.values import DEFAULT_DEPENDANTS
 from agent.core.dependants import MAX_HOOKS, GateCommands, Hooks, Signal, Unit, Verification
 from agent.dependants import hooks
+from support import planted
 from support.systemd import NOBODY, open_place
 
 if TYPE_CHECKING:
@@ -93,14 +94,36 @@ def test_an_empty_directory_has_no_hooks(directory: Path) -> None:
 
 def test_a_file_in_place_of_the_directory_is_a_problem(directory: Path) -> None:
     """It is told, and there is something to complain about."""
-    assert hooks.find(hook(directory)) == ([], f"{directory}/50-mine cannot be read: Not a directory.")
+    told = f"{directory}/50-mine is a file, where a directory is expected: move it out of the way."
+    assert hooks.find(hook(directory)) == ([], told)
     assert hooks.any_in(directory / "50-mine")
+
+
+@pytest.mark.parametrize("kind", sorted(planted.KINDS))
+def test_what_stands_in_place_of_the_directory_is_told_with_what_helps(directory: Path, kind: str) -> None:
+    """Whatever it is, and it is left as it is; the same below it."""
+    place = directory / "mine"
+    with planted.at(place, kind) as plant:
+        found, problem = hooks.find(place)
+        assert plant.stands
+        if kind.startswith("directory"):
+            assert (found, problem) == ([place / "below"], "")
+        elif kind == "dangling":
+            assert problem.startswith(f"{place} is a symbolic link to what is not there: mount its file system")
+        elif kind == "loop":
+            assert problem.startswith(f"{place} cannot be read: Too many levels of symbolic links. A symbolic link")
+        else:
+            assert problem.startswith(f"{place} is a ")
+            assert problem.endswith(", where a directory is expected: move it out of the way.")
+            told = f"{place}/below cannot be read: Not a directory. What stands above it in the path is no directory:"
+            assert hooks.find(place / "below")[1].startswith(told)
 
 
 def test_a_directory_that_a_link_leads_to_and_that_is_not_there_is_a_problem(directory: Path) -> None:
     """Its file system is not mounted yet: what is silently not asked would be a gate that stands open."""
     (directory / "link").symlink_to(directory / "gone")
-    assert hooks.find(directory / "link") == ([], f"{directory}/link is a symbolic link to what is not there.")
+    told = f"{directory}/link is a symbolic link to what is not there: mount its file system, or take the link away."
+    assert hooks.find(directory / "link") == ([], told)
     (directory / "gone").mkdir()
     assert hooks.find(directory / "link") == ([], "")
 
