@@ -53,7 +53,8 @@ def load(path: Path, *, allow_legacy: bool = False) -> Config:
     try:
         return parse(decoded(data), path, allow_legacy=allow_legacy)
     except NoTextError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        hint = "Save it as UTF-8 text, or put the file that is meant in its place."
+        raise ConfigError(f"{path}: {error}", hint=hint) from None
 
 
 def parse(text: str, path: Path, *, allow_legacy: bool = False) -> Config:

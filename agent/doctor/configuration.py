@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _CLAIM = "Put its certificate and key in place, or remove both; a new enrolment, the last way back, needs them."
+_KEPT = "The daemon keeps the configuration it has."
 _REMEDY = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
 
 
@@ -36,7 +37,8 @@ def examine(path: Path) -> tuple[Config | None, Line]:
         return load(path), ok("configuration", f"{path} is sound.")
     except ConfigError as error:
         first, *others = error.complaints
-        remedy = error.hint if error.denied else _REMEDY
+        kept = "" if error.denied else f" {_KEPT}"  # another user sees whether it can be used
+        remedy = _REMEDY if others or not error.hint else f"{error.hint}{kept}"
     with suppress(ConfigError):
         return load(path, allow_legacy=True), ok("configuration", f"{path} is readable.")
     more = f" (and {len(others)} more)" if others else ""

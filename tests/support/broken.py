@@ -200,9 +200,9 @@ DESCRIBE = "aws iot describe-endpoint --endpoint-type iot:Data-ATS"
 
 SITUATIONS = [
     Breakage("no configuration", lambda place: place.gateway.config.unlink(), ("configuration", "configuration"),
-              "the configuration file cannot be read: No such file or directory", "`iot-cert config check`", 2),
+              "the configuration file cannot be read: No such file or directory", "Put it in place, or correct", 2),
     Breakage("broken YAML", lambda place: place.append("a: [\n"), ("configuration", "configuration"),
-              "it is not sound YAML", "`iot-cert config check`", 2),
+              "it is not sound YAML", "A line is `key: value`", 2),
     Breakage("two unknown keys", lambda place: place.append("endpiont: x\nprot: 1\n"),
               ("configuration", "configuration"), "`endpoint` was probably meant (and 1 more).",
               "`iot-cert config check` lists all complaints", 2),

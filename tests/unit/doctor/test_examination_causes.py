@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.config.reader import load
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import Line, Verdict
 from agent.core.report.notices import Told
 from agent.doctor import probes
 from agent.doctor.examination import DaemonWord, Doctor
+from agent.errors import ConfigError
 from agent.sandbox.faults import Effect, Operation
 from agent.system.clock import SystemClock
+from support import planted
 from support.depot import Depot
 from support.servers import closed_port, server, speaks, tls_context
 from support.unit.visits import DAY, NOW, ROOT, of_store, visit, write
@@ -46,6 +49,38 @@ def test_without_a_configuration_nothing_else_is_looked_at(tmp_path: Path) -> No
     assert (lines["configuration"].verdict, lines["configuration"].exit) == (Verdict.FAILURE, Exit.USAGE)
     others = [line for name, line in lines.items() if name != "configuration"]
     assert {line.text for line in others} == {"Skipped: the configuration cannot be used."}
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "dangling", "loop", "null", "device", "socket", "sparse"])
+def test_what_stands_in_place_of_the_configuration_is_told_with_what_helps(tmp_path: Path, kind: str) -> None:
+    """By `check` as by the other verbs: there is no list of complaints about what cannot be read."""
+    path = tmp_path / "config.yaml"
+    with planted.at(path, kind):
+        with pytest.raises(ConfigError) as refused:
+            load(path)
+        line = visit(path)["configuration"]
+    assert refused.value.hint
+    assert line.text == f"{refused.value}."
+    assert line.remedy == f"{refused.value.hint} The daemon keeps the configuration it has."
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"endpoint: x\0y\n", "Save it as UTF-8 text, or put the file that is meant in its place."),
+        (b"\xfe\n", "Save it as UTF-8 text, or put the file that is meant in its place."),
+        (b"a: [\n", "A line is `key: value`, with a blank behind the colon;"),
+        (b"", "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."),
+        (b"a: 1\nb: 2\n", "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."),
+    ],
+)
+def test_a_configuration_that_cannot_be_understood_is_told_with_what_helps(
+    tmp_path: Path, content: bytes, remedy: str
+) -> None:
+    """Where one thing is wrong, with that; where more is, with the way to all of it."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    assert visit(path)["configuration"].remedy.startswith(remedy)
 
 
 def test_a_legacy_endpoint_is_no_reason_to_stop_unless_more_is_wrong(tmp_path: Path) -> None:
