@@ -94,9 +94,11 @@ def _der(data: bytes) -> bytes:
     return base64.b64decode(b"".join(body.split()), validate=True)
 
 
-# A set is read from the disk wherever it matters what really is there; the same bytes say the same. Most are those of
-# two sets, what is above them, and anchors; `split` lets no private key pass, so none is kept.
-_read_once = lru_cache(maxsize=64)(read_certificate)
+# A set is read from the disk wherever it matters what really is there, and stores hold what others hold; the same bytes
+# say the same. There is room for all anchors of a set, since a cache that is smaller than what is read over and over
+# forgets each before its turn. What cannot be read is not kept, and so no private key.
+_read_once = lru_cache(maxsize=MAX_ANCHORS)(read_certificate)
+_KEPT = 8_192  # bytes, of which a certificate of any real authority has a quarter; a larger one is read each time
 
 _PLACE = re.compile(r'InvalidValue, location: \[(?:"(\w+)"|\d+, \d+, "AttributeTypeValue::value")')
 
@@ -346,7 +348,7 @@ def _entry(der: bytes, line: int) -> StoreEntry:
     if der[:1] != bytes([_SEQUENCE]):  # PEM within PEM, which no TLS library reads
         return StoreEntry(line=line, problem="a certificate cannot be parsed (it is not DER)")
     try:
-        facts, _ = read_certificate(der)
+        facts, _ = (_read_once if len(der) <= _KEPT else read_certificate)(der)
     except MaterialError as error:
         return StoreEntry(line=line, problem=str(error))
     return StoreEntry(line=line, facts=facts)

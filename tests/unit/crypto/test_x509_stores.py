@@ -309,6 +309,16 @@ def test_a_bundle_that_is_used_holds_what_the_store_showed() -> None:
         assert x509.read_anchors(data).fingerprints == shown
 
 
+def test_what_many_stores_hold_is_parsed_once() -> None:
+    """A gateway watches the stores of several programs, each with the same public roots, and looks at them often."""
+    data = (ROOTS / "mozilla-2026-10-18.pem").read_bytes()
+    first, again = x509.read_store(data), x509.read_store(data + FIRST.pem)
+    assert len(first) > 100
+    assert all(before.facts is after.facts for before, after in zip(first, again, strict=False))
+    anchors = x509.read_bundle(data).anchors
+    assert all(before is after for before, after in zip(anchors, x509.read_bundle(data).anchors, strict=True))
+
+
 @pytest.mark.parametrize("tail", [b"\0", b"\n", der(SECOND)[:-1], b"\x30\x82"])
 def test_der_with_something_after_it_makes_no_bundle(tail: bytes) -> None:
     """Nothing of it is used, as with one bad block; what is signed is PEM in any case."""
