@@ -223,11 +223,11 @@ def _anchors(status: Status) -> Iterator[Finding]:
     for anchor in status.current.anchors if status.current else ():
         used = anchor.sha256 == status.anchor_in_use
         which = "The trust anchor that the endpoint chained to at the last proof" if used else "The trust anchor"
-        name = f"{which}, {common_name(anchor.subject)},"
-        alarm = _alarm(name, anchor.not_after, status.now, status.asked.warn_anchors)
+        alarm = _alarm(anchor.not_after, status.now, status.asked.warn_anchors)
         if alarm:
             judged = _critical if used and anchor.not_after <= status.now else _degraded
-            yield judged("anchors", "anchor-expiring", alarm, Event.ANCHOR_EXPIRING)
+            text = f"{which}, {common_name(anchor.subject)}, {alarm}"
+            yield judged("anchors", "anchor-expiring", text, Event.ANCHOR_EXPIRING)
 
 
 def _watched(status: Status) -> Iterator[Finding]:
@@ -236,17 +236,18 @@ def _watched(status: Status) -> Iterator[Finding]:
             text = f"A watched file cannot be used. {item.problem}."
             yield _degraded("watched", "watched-unusable", text, Event.WATCHED_EXPIRING)
         for end in item.ends:
-            name = f"{common_name(end.subject)} in {item.path}"
-            alarm = _alarm(name, end.not_after, status.now, [item.warn])
+            alarm = _alarm(end.not_after, status.now, [item.warn])
             if alarm:
-                yield _degraded("watched", "watched-expiring", alarm, Event.WATCHED_EXPIRING)
+                text = f"{common_name(end.subject)} in {item.path} {alarm}"
+                yield _degraded("watched", "watched-expiring", text, Event.WATCHED_EXPIRING)
 
 
-def _alarm(name: str, end: datetime, now: datetime, distances: Iterable[timedelta]) -> str:
+def _alarm(end: datetime, now: datetime, distances: Iterable[timedelta]) -> str:
+    """Return what is to be said of what ends then, after its name, or nothing: most of very many are far from it."""
     if end <= now:
-        return f"{name} expired at {clock_time(end)}."
+        return f"expired at {clock_time(end)}."
     within = [distance for distance in distances if end - now < distance]
-    return f"{name} expires at {clock_time(end)}, in less than {duration(min(within))}." if within else ""
+    return f"expires at {clock_time(end)}, in less than {duration(min(within))}." if within else ""
 
 
 def _changes(status: Status) -> Iterator[Finding]:
