@@ -64,15 +64,6 @@ def template(account: Account, tmp_path: Path) -> str:
     return (tmp_path / "dist" / "template.yaml").read_text()
 
 
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """Run an account with the stack, its vending machine and its audits, for tests with a device of their own."""
-    directory = tmp_path_factory.mktemp("deployed")
-    with account_with_code(directory) as account:
-        template = (directory / "dist" / "template.yaml").read_text()
-        yield Deployed(account, template, account.deploy(template, CodeBucket=BUCKET, Vending="on", Audits="on"))
-
-
 class Deployed(NamedTuple):
     """A stack with all that it may have."""
 
@@ -85,12 +76,23 @@ class Deployed(NamedTuple):
         self.account.deploy(self.template, CodeBucket=BUCKET, **{"Vending": "on", "Audits": "on"} | parameters)
 
 
-def test_a_gateway_lives_its_life_in_the_account(deployed: Deployed, tmp_path: Path) -> None:
+def test_gateways_live_in_the_account_until_its_stack_is_deleted_and_after(
+    account: Account, template: str, tmp_path: Path
+) -> None:
+    """One account, one deployment, a device for each: rotation, the vending machine, audits, and the stack's end."""
+    outputs = account.deploy(template, CodeBucket=BUCKET, Vending="on", Audits="on")
+    deployed = Deployed(account, template, outputs)
+    a_gateway_lives_its_life(account, tmp_path)
+    the_vending_machine_sells_over_http(deployed, tmp_path)
+    what_device_defender_tells_reaches_the_function(deployed)
+    a_stack_that_is_deleted_cuts_no_gateway_off(account, template, tmp_path)
+
+
+def a_gateway_lives_its_life(account: Account, tmp_path: Path) -> None:
     """Enrolment with the right token alone, rotation that keeps an application's rights, retirement, deletion.
 
     And of all that, each role was granted what it asked for, and asked for what it is granted.
     """
-    account = deployed.account
     with armed(tmp_path, account, "0099") as device:
         assert_only_the_right_token_enrols(device)
         first = assert_other_programs_go_on(account, device)
@@ -215,7 +217,7 @@ def buy(outputs: dict[str, str], device: Device, csr: str, token: str) -> tuple[
         return error.code, json.load(error)
 
 
-def test_the_vending_machine_sells_over_http(deployed: Deployed, tmp_path: Path) -> None:
+def the_vending_machine_sells_over_http(deployed: Deployed, tmp_path: Path) -> None:
     """A right, a wrong and a used token, and a lost answer's; by what its role is granted, no more and no less."""
     account, _, outputs = deployed
     first, second = signing_request("first"), signing_request("second")
@@ -239,7 +241,7 @@ def test_the_vending_machine_sells_over_http(deployed: Deployed, tmp_path: Path)
 # ---- audits --------------------------------------------------------------------------------------------------------
 
 
-def test_what_device_defender_tells_reaches_the_function(deployed: Deployed) -> None:
+def what_device_defender_tells_reaches_the_function(deployed: Deployed) -> None:
     """By topic and queue; the emulator has no audits, so a message is told that names none, and is counted."""
     account, _, outputs = deployed
     account.client("sns").publish(TopicArn=outputs["AuditTopic"], Message=json.dumps({"auditDetails": []}))
@@ -308,22 +310,22 @@ def test_a_hook_that_fails_costs_no_gateway_its_connection(account: Account, tem
 # ---- deployed, changed, deleted, deployed again --------------------------------------------------------------------
 
 
-def test_a_stack_that_is_deleted_cuts_no_gateway_off(account: Account, template: str, tmp_path: Path) -> None:
+def a_stack_that_is_deleted_cuts_no_gateway_off(account: Account, template: str, tmp_path: Path) -> None:
     """And deployed again over what was retained, it goes on: the same rows, the same policies.
 
     Before that, the one mistake that nothing but an emulator shows: with plain attachment no gateway gets through, and
     an update of the stack mends it.
     """
-    add_policy(account, "telemetry", ("iot:Connect", "*"))
+    add_policy(account, "readings", ("iot:Connect", "*"))
     assert EXCLUSIVE in template
     account.deploy(template.replace(EXCLUSIVE, ""), CodeBucket=BUCKET)
     with armed(tmp_path, account, "0042") as device:
         plain = device.run("enroll")
         assert plain.code != 0
         assert plainly_attached(f"{device.thing}-cert-agent", device.thing) in " ".join((plain.out + plain.err).split())
-        account.deploy(template, CodeBucket=BUCKET, ApplicationPolicy1="telemetry")
+        account.deploy(template, CodeBucket=BUCKET, ApplicationPolicy1="readings")
         device.run("enroll", expect=0)
-        assert "telemetry" in device.policies()
+        assert "readings" in device.policies()
 
         account.delete()
         assert_it_connects(device)
@@ -333,7 +335,7 @@ def test_a_stack_that_is_deleted_cuts_no_gateway_off(account: Account, template:
         kept = json.loads((tmp_path / "dist" / "retained.json").read_text())
         listed = json.loads((tmp_path / "dist" / "retained-resources.json").read_text())
         account.change("IMPORT", TemplateBody=json.dumps(kept), ResourcesToImport=listed)
-        account.deploy(template, CodeBucket=BUCKET, ApplicationPolicy1="telemetry")
+        account.deploy(template, CodeBucket=BUCKET, ApplicationPolicy1="readings")
         device.run("rotate", expect=0)
         device.run("retire", "--now", expect=0)
         assert_it_connects(device)
