@@ -23,7 +23,6 @@ from support.boot.dependants import (
     served,
     shown,
     sooner,
-    tls,
     using,
     with_both,
     with_nginx,
@@ -36,46 +35,6 @@ if TYPE_CHECKING:
     from support.boot.installed import Installed
 
 AT_ONCE = 10.0  # seconds; far less than the daemon waits before it tries a dependant again
-
-
-def test_nginx_and_mosquitto_run_on_the_set_as_the_examples_say(gateway: Installed) -> None:
-    """From a boot without a certificate over a rotation to a rollback: both show the set in use, and no other."""
-    with_both(gateway)
-    gateway.service.take_down()
-    machine = gateway.machine.boot()
-    assert machine.show("ActiveState", NGINX) == "failed"
-    assert connected(gateway) == set()
-    gateway.service.bring_up()
-    machine.run("systemctl", "reload", SERVICE)
-    gateway.until_up(1)
-    until(lambda: served(machine, 1), "the first certificate is served")
-    using(gateway, 1, 1)
-
-    rotation(gateway)
-    screen = machine.run("iot-cert", "status").out
-    assert "5 of 5 use generation 2" in screen
-    told = machine.run("iot-cert", "check", "--json", expect=None).out.splitlines()
-    verdicts = {line["check"]: line["verdict"] for line in map(json.loads, told) if "check" in line}
-    assert verdicts["dependants"] == "ok"
-
-    machine.run("iot-cert", "rollback")
-    assert gateway.until_up() == 1
-    using(gateway, 1, 1)
-
-
-def rotation(gateway: Installed) -> None:
-    """Rotate: nginx reloads, which ends no request that is under way, and mosquitto is restarted."""
-    machine = gateway.machine
-    process, start = machine.show("MainPID", NGINX), invocation(machine, MOSQUITTO)
-    with tls(gateway) as before:
-        before.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n")  # more is to come
-        machine.run("iot-cert", "rotate")
-        assert gateway.until_up() == 2
-        using(gateway, 2, 2)
-        before.sendall(b"Host: gateway\r\n\r\n")
-        assert before.recv(4096).startswith(b"HTTP/1.1 ")
-    assert machine.show("MainPID", NGINX) == process
-    assert invocation(machine, MOSQUITTO) != start
 
 
 def test_an_application_with_the_sdk_runs_on_the_set_as_the_example_says(gateway: Installed) -> None:

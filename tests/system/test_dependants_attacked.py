@@ -1,4 +1,7 @@
-"""An attacker with the agent's rights, at the door of the helper that is root: no unit, no file, no secret."""
+"""Programs under systemd that the helper which is root serves, and an attacker with the agent's rights at its door.
+
+One booted gateway is asked both: as the examples have it, then what of root can be had there: no unit, file or secret.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ from support.boot.dependants import (
     MOSQUITTO,
     NGINX,
     REPORT,
+    connected,
     invocation,
     served,
+    tls,
     using,
     with_both,
     with_unit,
@@ -64,19 +69,21 @@ def ask(machine: Machine, said: bytes, *, user: str = AGENT, times: int = 1, cod
     return [json.loads(line) for line in told.out.splitlines()]
 
 
-def test_an_attacker_in_the_agent_gets_no_more_of_root_than_three_words(
+def test_programs_run_on_the_set_as_the_examples_say_and_an_attacker_gets_no_more_of_root(
     gateway: Installed, record_property: Callable[[str, object], None]
 ) -> None:
-    """From the agent's user no unit, no file and no secret can be had; a damaged copy is put back; the end is clean."""
+    """From a boot without a certificate over a rotation to a rollback both show the set in use, and no other.
+
+    From the agent's user no unit, no file and no secret can be had; a damaged copy is put back; the end is clean.
+    """
     with_both(gateway)
     machine = gateway.machine
     with_unit(machine, BYSTANDER)
     machine.write("/root/secret", f"{SECRET}\n", 0o600)
-    machine.boot()
+    first_certificate(gateway)
+    rotation_and_rollback(gateway)
     machine.run("usermod", "--password", SECRET, "nobody")
     machine.run("useradd", f"--groups={AGENT}", "viewer")
-    gateway.until_up(1)
-    until(lambda: served(machine, 1), "the first certificate is served")
     words_and_floods(gateway)
     machine.run("systemctl", "stop", "iot-cert-agent.socket", SERVICE)  # which puts right what it finds
     links_to_secrets(gateway)
@@ -86,6 +93,49 @@ def test_an_attacker_in_the_agent_gets_no_more_of_root_than_three_words(
     the_helper_ends(machine, record_property)
     damaged_copies(gateway)
     removal(machine)
+
+
+def first_certificate(gateway: Installed) -> None:
+    """Boot where no cloud is yet: nginx cannot start, and is served with the rest once there is a certificate."""
+    gateway.service.take_down()
+    machine = gateway.machine.boot()
+    assert machine.show("ActiveState", NGINX) == "failed"
+    assert connected(gateway) == set()
+    gateway.service.bring_up()
+    machine.run("systemctl", "reload", SERVICE)
+    gateway.until_up(1)
+    until(lambda: served(machine, 1), "the first certificate is served")
+    using(gateway, 1, 1)
+
+
+def rotation_and_rollback(gateway: Installed) -> None:
+    """All follow, and command and doctor say so."""
+    machine = gateway.machine
+    rotation(gateway)
+    screen = machine.run("iot-cert", "status").out
+    assert "5 of 5 use generation 2" in screen
+    told = machine.run("iot-cert", "check", "--json", expect=None).out.splitlines()
+    verdicts = {line["check"]: line["verdict"] for line in map(json.loads, told) if "check" in line}
+    assert verdicts["dependants"] == "ok"
+
+    machine.run("iot-cert", "rollback")
+    assert gateway.until_up() == 1
+    using(gateway, 1, 1)
+
+
+def rotation(gateway: Installed) -> None:
+    """Rotate: nginx reloads, which ends no request that is under way, and mosquitto is restarted."""
+    machine = gateway.machine
+    process, start = machine.show("MainPID", NGINX), invocation(machine, MOSQUITTO)
+    with tls(gateway) as before:
+        before.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n")  # more is to come
+        machine.run("iot-cert", "rotate")
+        assert gateway.until_up() == 2
+        using(gateway, 2, 2)
+        before.sendall(b"Host: gateway\r\n\r\n")
+        assert before.recv(4096).startswith(b"HTTP/1.1 ")
+    assert machine.show("MainPID", NGINX) == process
+    assert invocation(machine, MOSQUITTO) != start
 
 
 def fingerprint(machine: Machine) -> dict[str, str]:
