@@ -303,7 +303,7 @@ def test_a_wrong_password_is_never_told(enrolled: Gateway) -> None:
         (lambda path: (path / "other.key").write_bytes(ec_key()), "several private keys"),
         (lambda path: next(path.glob("*.crt")).unlink(), "certificate that belongs to the private key"),
         (lambda path: (path / "film.mp4").write_bytes(b"\0" * 2_000_000), "film.mp4"),
-        (lambda path: (path / "README.txt").write_text("Read me."), "README.txt"),
+        (lambda path: (path / "empty.pem").write_bytes(b""), "empty.pem"),
         (shutil.rmtree, "stick: it cannot be read"),
     ],
 )
