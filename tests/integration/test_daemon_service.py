@@ -33,7 +33,7 @@ def test_systemd_hears_all_it_expects(enrolled: Gateway) -> None:
     enrolled.service.take_down()
     with (
         ServiceManager() as manager,
-        RunningDaemon(enrolled, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="1000000") as daemon,
+        RunningDaemon(enrolled, started=True, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="1000000") as daemon,
     ):
         ready = manager.hear("READY=1")
         assert any(line.startswith("STATUS=generation 1") for line in ready)
@@ -130,7 +130,7 @@ def test_without_systemds_library_it_runs_and_says_so(enrolled: Gateway, tmp_pat
     (tmp_path / "systemd" / "__init__.py").write_text("raise ImportError('there is none')\n")
     with (
         ServiceManager() as manager,
-        RunningDaemon(enrolled, NOTIFY_SOCKET=manager.address, PYTHONPATH=str(tmp_path)) as daemon,
+        RunningDaemon(enrolled, started=True, NOTIFY_SOCKET=manager.address, PYTHONPATH=str(tmp_path)) as daemon,
     ):
         daemon.until_up(1)
         daemon.until_said(

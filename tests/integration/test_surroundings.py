@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.core.values import Origin
 from agent.sandbox.faults import Operation
-from support import campaigns
+from support import campaigns, warm
 from support.daemon import RunningDaemon
-from support.gateway import COMMAND
 from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.gateway import Gateway
 
@@ -137,16 +136,8 @@ def test_another_user_is_refused_in_a_sentence(passable: Gateway) -> None:
     need_root()
     passable.config.chmod(0o644)
     for verb in ("status", "rotate", "history"):
-        done = subprocess.run(
-            [COMMAND, "--config", str(passable.config), verb],
-            capture_output=True,
-            text=True,
-            check=False,
-            user=NOBODY,
-            group=NOBODY,
-            extra_groups=[],
-            cwd="/",
-        )
+        words = ["--config", str(passable.config), verb]
+        done = warm.run(words, cwd=Path("/"), env=os.environ, timeout=180, user=NOBODY)
         assert done.returncode == 4, done.stderr
         assert "Permission denied" in done.stderr
         assert "No daemon runs that would do it for you" in done.stderr
@@ -276,7 +267,7 @@ def test_the_machines_openssl_changes_nothing_that_a_command_or_a_daemon_does(en
     with enrolled.start("check", OPENSSL_CONF=str(settings)) as command:
         said, _ = command.communicate()
     assert [line[:25] for line in said.splitlines()] == [line[:25] for line in enrolled.run("check").out.splitlines()]
-    with RunningDaemon(enrolled, OPENSSL_CONF=str(settings)) as daemon:
+    with RunningDaemon(enrolled, started=True, OPENSSL_CONF=str(settings)) as daemon:
         daemon.until_up(1)
         enrolled.run("rotate", expect=0)
         daemon.until_up(2)

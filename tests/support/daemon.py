@@ -43,7 +43,7 @@ class DaemonProcess:
     """One daemon, which may be stopped, killed and started again, and what any user may see of it.
 
     It is forked from a process that has read its modules (see `support.warm`), but as systemd starts it where a test
-    asks for that (`started`) or gives it an environment.
+    asks for that (`started`), as it does where the environment is read before or by what reads modules.
 
     Attributes:
         gateway: Where it runs.
@@ -57,7 +57,7 @@ class DaemonProcess:
         self.gateway = gateway
         self.log = gateway.directory / "daemon.log"
         self.environment = environment
-        self._started = started or bool(environment)
+        self._started = started
         self._workers: dict[int, int] = {}
 
     # -- its life --------------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ class DaemonProcess:
         if self._started:
             self.process = self.gateway.start("run", log=self.log, **self.environment)
         else:
-            self.process = self.gateway.fork("run", log=self.log)
+            self.process = self.gateway.fork("run", log=self.log, **self.environment)
 
     def stop(self, patience: float = PATIENCE) -> int:
         """Tell it to end, as systemd does, and return its exit code."""

@@ -161,10 +161,11 @@ class Gateway:
                 env={**os.environ, **environment},
             )
 
-    def fork(self, *arguments: str, log: Path) -> warm.Forked:
+    def fork(self, *arguments: str, log: Path, **environment: str) -> warm.Forked:
         """Have a command or a daemon run that costs its work alone; what it says goes to the end of a file."""
         words = ["--config", str(self.config), *arguments]
-        return warm.start(words, cwd=self.directory, log=log, daemon=arguments == ("run",))
+        env = {**os.environ, **environment}
+        return warm.start(words, cwd=self.directory, env=env, log=log, daemon=arguments == ("run",))
 
     def generations(self) -> tuple[int | None, int | None]:
         """Return current and previous, after checking that they are whole."""

@@ -148,10 +148,10 @@ class Forked:
 Process = subprocess.Popen[str] | Forked
 
 
-def start(arguments: Sequence[str], *, cwd: Path, log: Path, daemon: bool = False) -> Forked:
+def start(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, daemon: bool = False) -> Forked:
     """Have the command run, or a daemon with its workers; what it says goes to the end of a file."""
     with log.open("a") as output:
-        return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=os.environ, daemon=daemon)
+        return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=env, daemon=daemon)
 
 
 def _forked(
