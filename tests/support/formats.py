@@ -181,7 +181,7 @@ class RecordedStory:
         self.run("trust", "install", f"{place}/bundle.tar")
         self.run("trust", "list")
         self.run("trust", "restore")
-        self.run("trust", "install", f"{place}/anchors.pem", expect=1, under="error")
+        self.run("trust", "install", f"{place}/anchors.pem", expect=2, under="error")
 
     def _daemon(self) -> None:
         """With a daemon: its files, its answers, the shadow, and jobs."""
