@@ -174,6 +174,7 @@ def test_what_is_built_lints(dist: Path) -> None:
     assert lint(dist / "template.yaml", dist / "retained.json") == ""
 
 
+@pytest.mark.whole
 def test_the_linter_sees_what_is_planted(tmp_path: Path) -> None:
     """A value, an action and a reference that there are not; otherwise its silence would say nothing."""
     text, planted = TEMPLATE.read_text(), tmp_path / "template.yaml"
