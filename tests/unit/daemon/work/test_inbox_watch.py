@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FLOOD = 3 * PART  # names
+FLOOD = 2 * PART  # names
 
 
 class WatchedInbox(HandLoop):
