@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache, partial
@@ -20,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from moto import mock_aws
+from moto.core import models, responses
+from moto.dynamodb import dynamodb_backends
 from moto.iot import iot_backends
 
 from agent.backend.aws.clients import OF_RETIREMENTS, CallPatience, Clients, connect
@@ -59,6 +62,11 @@ ENVIRONMENT = {
     Variable.RE_ENROL: "armed",
     Variable.STACK: "fleet",
 }
+
+
+_kept: list[
+    Any
+] = []  # an account's policies and tables as they begin: six requests, half of what a test's account costs
 
 
 class Fate(Enum):
@@ -142,7 +150,7 @@ class AwsWorld(World):
         self.owner = boto3.client("iot")
         backend = iot_backends[NUMBER][REGION]  # which signs each certificate with a new RSA key
         backend._generate_certificate_pem = partial(backend._generate_certificate_pem, key=_key())
-        make_account(self.owner)
+        _give_account(self.owner)
         self.clients = connect(CallPatience(connect=patience.connect, read=patience.read, attempts=1))
         self.strict, self.calls = Strict(), 0
         self.at_each_call: Callable[[int], Fate] = lambda _: Fate.ANSWERED
@@ -196,6 +204,15 @@ class AwsWorld(World):
         return made
 
 
+def _give_account(owner: Any) -> None:
+    """Have what `make_account` makes; the second time, a copy of what it made."""
+    policies, tables = iot_backends[NUMBER][REGION], dynamodb_backends[NUMBER][REGION]
+    if not _kept:
+        make_account(owner)
+        _kept.append(deepcopy((policies.policies, tables.tables)))
+    policies.policies, tables.tables = deepcopy(_kept[0])
+
+
 def make_account(owner: Any) -> None:
     """Make what the stack's template makes, as far as the ports meet it."""
     for policy in (*OWN, "application"):
@@ -242,6 +259,10 @@ def signing_request(name: str) -> str:
     made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
+
+# What moto makes anew for each account, so that `requests` may ask it, which no test does; and for each request.
+models.RESPONSES_METHODS = []
+responses.method_names_from_class = cache(responses.method_names_from_class)
 
 # Each session reads the services' models for itself, 85 % of what a client costs; one of these reads each once.
 _models = cache(botocore.session.create_loader)
