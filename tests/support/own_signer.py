@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from functools import cache
+from functools import cache, cached_property
 from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -114,14 +114,21 @@ class Root:
 
     Attributes:
         name: Its subject.
-        pem: Its certificate.
     """
 
     def __init__(self, now: datetime, name: str = "Example Root") -> None:
-        """Make it, valid since a day."""
-        self._now, self._key = now, rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        """Make it once it is asked for anything, valid since a day."""
+        self._now = now
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.pem = self.issue(self.name, self._key.public_key(), limits=x509.BasicConstraints(ca=True, path_length=1))
+
+    @cached_property
+    def _key(self) -> rsa.RSAPrivateKey:
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    @cached_property
+    def pem(self) -> bytes:
+        """Its certificate."""
+        return self.issue(self.name, self._key.public_key(), limits=x509.BasicConstraints(ca=True, path_length=1))
 
     def issue(
         self,

@@ -78,7 +78,10 @@ def test_a_bad_key_is_refused_without_quoting_it(text: bytes) -> None:
     assert "AAAA" not in str(caught.value)
 
 
-RSA = rsa.generate_private_key(65537, 2048).private_numbers()
+@cache
+def sound() -> rsa.RSAPrivateNumbers:
+    """Return the numbers of a key."""
+    return rsa.generate_private_key(65537, 2048).private_numbers()
 
 
 def rsa_pem(numbers: rsa.RSAPrivateNumbers) -> bytes:
@@ -90,10 +93,10 @@ def rsa_pem(numbers: rsa.RSAPrivateNumbers) -> bytes:
 @pytest.mark.parametrize("number", ["p", "q", "d", "dmp1", "dmq1", "iqmp"])
 def test_a_key_of_which_one_number_is_damaged_is_refused(number: str) -> None:
     """OpenSSL signs with some of them all the same, and the SDK does not load them."""
-    assert keys.algorithm_of(rsa_pem(RSA)) == "rsa-2048"
-    whole = rsa_pem(RSA)
+    assert keys.algorithm_of(rsa_pem(sound())) == "rsa-2048"
+    whole = rsa_pem(sound())
     der = base64.b64decode(b"".join(whole.splitlines()[1:-1]))
-    right = getattr(RSA, number)
+    right = getattr(sound(), number)
     size = (right.bit_length() + 7) // 8
     assert der.count(right.to_bytes(size, "big")) == 1
     damaged = der.replace(right.to_bytes(size, "big"), (right ^ 4).to_bytes(size, "big"))
@@ -104,7 +107,7 @@ def test_a_key_of_which_one_number_is_damaged_is_refused(number: str) -> None:
 def test_no_primes_are_looked_for_in_a_key() -> None:
     """OpenSSL takes seconds for that at 8192 bits, at each reading; a number that is none shows in the proof."""
     other = rsa.generate_private_key(65537, 2048).private_numbers()
-    p, q, e = RSA.p, other.p * other.q, 65537
+    p, q, e = sound().p, other.p * other.q, 65537
     d = pow(e, -1, (p - 1) * (q - 1))
     parts = {"dmp1": d % (p - 1), "dmq1": d % (q - 1), "iqmp": pow(q, -1, p)}
     odd = rsa.RSAPrivateNumbers(p=p, q=q, d=d, public_numbers=rsa.RSAPublicNumbers(e, p * q), **parts)

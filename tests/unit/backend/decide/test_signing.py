@@ -25,9 +25,16 @@ from support.account import DAY, HOUR, MINUTE, NOW
 if TYPE_CHECKING:
     from pathlib import Path
 
-CA = make_ca(NOW - DAY)
+    from agent.backend.values import SigningCa
+
 YEAR = timedelta(days=365)
 CALLER = "c1" * 32 + " gw-0042-cert-agent"
+
+
+@cache
+def our_ca() -> SigningCa:
+    """Return the CA that signs here."""
+    return make_ca(NOW - DAY)
 
 
 @cache
@@ -67,8 +74,11 @@ def request(kind: str = "P-256", subject: x509.Name | None = None, *asked: tuple
     return made.public_bytes(Encoding.PEM).decode()
 
 
-def signed(csr: str, ca: Any = CA, lifetime: timedelta = DAY, now: datetime = NOW, caller: str = CALLER) -> Signed:
+def signed(
+    csr: str, ca: SigningCa | None = None, lifetime: timedelta = DAY, now: datetime = NOW, caller: str = CALLER
+) -> Signed:
     """Return what is signed for a request."""
+    ca = ca or our_ca()
     unsigned = signing.certificate(csr, ca.pem, lifetime, now, caller)
     assert isinstance(unsigned, Unsigned), unsigned
     made = unsigned.signed(SandboxKeys().sign(ca.key, unsigned.digest))
@@ -78,7 +88,7 @@ def signed(csr: str, ca: Any = CA, lifetime: timedelta = DAY, now: datetime = NO
 
 def refusal(csr: str, **given: Any) -> str:
     """Return why a request is not signed."""
-    found = signing.certificate(csr, **{"ca_pem": CA.pem, "lifetime": DAY, "now": NOW, "caller": CALLER, **given})
+    found = signing.certificate(csr, **{"ca_pem": our_ca().pem, "lifetime": DAY, "now": NOW, "caller": CALLER, **given})
     assert isinstance(found, Refused)
     return found.why
 
@@ -106,7 +116,7 @@ def test_another_library_takes_what_is_signed(
     now, lifetime = NOW + timedelta(seconds=seconds), timedelta(hours=hours)
     subject = subject_of(O=organisation, CN=common_name)
     made = read(signed(request(kind, subject), lifetime=lifetime, now=now).pem)
-    ca = read(CA.pem)
+    ca = read(our_ca().pem)
     policies = PolicyBuilder().store(Store([ca])).time(now).max_chain_depth(0)
     policies = policies.extension_policies(
         ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all()
@@ -123,7 +133,7 @@ def test_another_library_takes_what_is_signed(
 @pytest.mark.parametrize("kind", ["P-256", "P-384", "P-521", "RSA 2048", "RSA 3072"])
 def test_openssl_takes_what_is_signed(kind: str, tmp_path: Path) -> None:
     """With its strict rules, as the certificate of a client and, as nginx on a gateway shows it, of a server."""
-    for name, pem in (("ca", CA.pem), ("made", signed(request(kind)).pem)):
+    for name, pem in (("ca", our_ca().pem), ("made", signed(request(kind)).pem)):
         (tmp_path / name).write_text(pem)
     for purpose in ("sslclient", "sslserver"):
         when = ["-attime", str(int(NOW.timestamp()))]
@@ -277,14 +287,14 @@ def test_a_grain_is_a_small_part_of_a_life(seconds: float) -> None:
 
 def test_no_certificate_outlives_its_ca() -> None:
     """It ends with it; a short life is better than a certificate that is worth nothing."""
-    ends = read(CA.pem).not_valid_after_utc
+    ends = read(our_ca().pem).not_valid_after_utc
     made = signed(request(), lifetime=2 * DAY, now=ends - HOUR)
     assert made.ends == ends
 
 
 def test_a_ca_that_has_ended_signs_nothing() -> None:
     """Nor one that is not valid yet."""
-    ca = read(CA.pem)
+    ca = read(our_ca().pem)
     assert "valid from" in refusal(request(), now=ca.not_valid_after_utc)
     assert "valid from" in refusal(request(), now=ca.not_valid_before_utc - MINUTE)
 
@@ -379,7 +389,7 @@ def test_a_ca_has_a_key_of_rsa() -> None:
 
 def test_a_signature_of_another_key_makes_no_certificate() -> None:
     """A gateway would have been handed what verifies nowhere."""
-    unsigned = signing.certificate(request(), CA.pem, DAY, NOW, CALLER)
+    unsigned = signing.certificate(request(), our_ca().pem, DAY, NOW, CALLER)
     assert isinstance(unsigned, Unsigned)
     assert unsigned.signed(SandboxKeys().sign("another key", unsigned.digest)) is None
     assert unsigned.signed(b"") is None
@@ -387,8 +397,8 @@ def test_a_signature_of_another_key_makes_no_certificate() -> None:
 
 def test_the_proof_names_the_code() -> None:
     """What AWS asks for before it registers a CA."""
-    unsigned = signing.proof("66cf" * 16, CA.pem, NOW)
-    made = unsigned.signed(SandboxKeys().sign(CA.key, unsigned.digest))
+    unsigned = signing.proof("66cf" * 16, our_ca().pem, NOW)
+    made = unsigned.signed(SandboxKeys().sign(our_ca().key, unsigned.digest))
     assert made is not None
     (name,) = read(made.pem).subject
     assert (name.oid, name.value) == (NameOID.COMMON_NAME, "66cf" * 16)
