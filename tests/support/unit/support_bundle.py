@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -14,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from agent.core.values import KeyAlgorithm
 from agent.crypto.keys import generate
+from support import warm
 from support.servers import closed_port
 
 if TYPE_CHECKING:
+    import subprocess
+
     from support.rig import Rig
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
@@ -103,10 +105,10 @@ class CanaryPlace:
         target = target or self.directory / "support.tar"
         command = ["--config", str(self.config), "support-bundle", "--output", str(target), *arguments]
         environment = {**os.environ, "PATH": str(self.tools)}
-        done = self._here(command, environment) if not self.apart else subprocess.run(
-            [COMMAND, *command], capture_output=True, text=True, timeout=90, check=False, cwd=target.parent,
-            user=user, group=user, extra_groups=None if user is None else [], env=environment,
-        )  # fmt: skip
+        if self.apart:
+            done = warm.run(command, cwd=target.parent, env=environment, timeout=90, user=user)
+        else:
+            done = self._here(command, environment)
         assert done.returncode == expect, done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         assert not [secret for secret in self.secrets if secret in done.stdout + done.stderr]

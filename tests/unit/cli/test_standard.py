@@ -40,7 +40,12 @@ def _config(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", ["history", "status", "status --json", "explain", "config check --help", "--help"])
+SHOWN = {"history": "read", "explain": "read", "status": "quick", "status --json": "quick"}
+SHOWN |= {"config check --help": "help", "--help": "help"}
+TAKEN = campaigns.one_of_each(list(SHOWN), SHOWN.__getitem__)
+
+
+@pytest.mark.parametrize("verb", TAKEN)
 def test_what_was_only_to_be_shown_and_was_not_is_no_success(config: Path, verb: str) -> None:
     """A script that reads an empty file must not take it for the answer; the reason is a sentence."""
     code, said = typed(f"--config {config} {verb}", ">/dev/full")
