@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.operations.execute import Operations
 from agent.sandbox.cloud import Status
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from agent import ports
     from agent.change.engine import Outcome
     from agent.core.change.ladder import Climb
-    from agent.core.change.lifecycle import ChangeRecord, Phase
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.failure.failure import Failure
     from agent.core.values import TrustBundle
 
@@ -80,6 +82,13 @@ class Rig(AgentProcess):
         outcome = self.run(Kind.ENROLL)
         self.readmit()
         return outcome
+
+    def be_enrolled(self) -> None:
+        """Enrol the gateway for what comes after: without a probation, which is most of an enrolment."""
+        limits = self.settings.limits
+        self.configure(limits=replace(limits, probation=timedelta(0)))
+        assert self.enroll().record.phase is Phase.COMMITTED
+        self.configure(limits=limits)
 
     def rotate(self, *, patience: timedelta = timedelta(hours=2)) -> Outcome:
         """Rotate once."""

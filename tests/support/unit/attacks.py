@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -96,11 +96,8 @@ class Target:
 
 
 def make(tmp_path: Path, rig: Rig, publisher: Publisher) -> Target:
-    """Return a gateway that trusts a publisher; probation would be most of its enrolment, which has none."""
-    limits = rig.settings.limits
-    rig.configure(limits=replace(limits, probation=timedelta(0)))
-    rig.enroll()
-    rig.configure(limits=limits)
+    """Return a gateway that trusts a publisher."""
+    rig.be_enrolled()
     (tmp_path / "root.json").write_bytes(publisher.first_root)
     (tmp_path / "inbox").mkdir()
     text = (

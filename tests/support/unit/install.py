@@ -37,7 +37,7 @@ class InstallSite:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rig = Rig(path / "state")
-        self.rig.enroll()
+        self.rig.be_enrolled()
         self.publisher = Publisher(START)
         (path / "root.json").write_bytes(self.publisher.first_root)
         (path / "baked.pem").write_bytes(self.rig.root.pem)

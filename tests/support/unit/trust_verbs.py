@@ -44,7 +44,7 @@ class TrustPlace:
         rig = Rig(self.path / "state")
         rig.clock.time = NOW
         rig.baked, rig.endpoint.root_sha256 = read_bundle(OLD.pem), fingerprint(OLD.certificate)
-        rig.enroll()
+        rig.be_enrolled()
         if stop is not None:
             rig.stop_at(Kind.ROTATE, stop)
         rig.close()

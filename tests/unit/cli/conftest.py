@@ -64,7 +64,7 @@ def place(here: Here) -> Iterator[CanaryPlace]:
 def _flying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """Return one with two generations and a change in flight that holds a key and an ownership token."""
     with closing(Rig(tmp_path_factory.mktemp("flying") / "state")) as rig:
-        rig.enroll()
+        rig.be_enrolled()
         rig.clock.advance(days=2)
         rig.rotate()
         rig.clock.advance(days=2)

@@ -73,7 +73,7 @@ def test_of_a_client_id_of_its_own_nothing_is_said(tmp_path: Path, capsys: pytes
 def enrolled(tmp_path: Path, more: str) -> Path:
     """Return the configuration of a gateway that has its own set and whose claim certificate is gone."""
     with closing(Rig(tmp_path / "state")) as rig:
-        rig.enroll()
+        rig.be_enrolled()
         (tmp_path / "roots.pem").write_bytes(rig.root.pem)
     path = tmp_path / "config.yaml"
     path.write_text(

@@ -38,7 +38,7 @@ IN_1970 = datetime(1970, 1, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize("client_id", ["{thing}", "gw-0042"])
 def test_a_client_id_that_an_application_may_have_is_a_warning(rig: Rig, client_id: str) -> None:
     """Also where it is the thing's name spelt out, which the set tells; one of its own is sound."""
-    rig.enroll()
+    rig.be_enrolled()
     line = of_store(rig, f'client_id: "{client_id}"\n')["configuration"]
     assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "client-id-shared", Exit.DEGRADED)
     assert f"`client_id: {client_id}` has no part of the agent's own" in line.text
@@ -61,7 +61,7 @@ def test_the_enrolments_client_id_is_judged_as_well(rig: Rig) -> None:
 
 def test_a_set_is_judged_by_a_clock_that_is_believed(rig: Rig) -> None:
     """Sound, then about to end, then over; in 1970 nothing is concluded from its dates."""
-    rig.enroll()
+    rig.be_enrolled()
     assert (of_store(rig)["set"].code, of_store(rig)["clock"].code) == ("ok", "ok")
     rig.clock.advance(days=90)
     assert of_store(rig)["set"].code == "ok", "less than half of `before_expiry` is left, and the status finds it fine"
@@ -95,7 +95,7 @@ def test_room_for_falling_back_is_missed_on_the_disk(rig: Rig, monkeypatch: pyte
     monkeypatch.setattr(core_reserve, "PLENTY", 1 << 60)
     shutil.rmtree(rig.path / "reserve")
     assert of_store(rig)["disk"].code == "ok"
-    rig.enroll()
+    rig.be_enrolled()
     line = of_store(rig)["disk"]
     assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "no-reserve", Exit.DEGRADED)
     assert "falling back" in line.text
@@ -107,7 +107,7 @@ def test_room_for_falling_back_is_missed_on_the_disk(rig: Rig, monkeypatch: pyte
 def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Urgent it is where nothing is set aside."""
     monkeypatch.setattr(looks, "file_system", lambda _: ("/", "ext4"))
-    rig.enroll()
+    rig.be_enrolled()
     monkeypatch.setattr(core_reserve, "NEEDED_BYTES", 1 << 60)
     line = of_store(rig)["disk"]
     assert (line.verdict, line.code) == (Verdict.FAILURE, "no-space")
@@ -120,7 +120,7 @@ def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monke
 
 def test_an_unsynchronised_clock_is_a_warning(rig: Rig) -> None:
     """As long as nothing speaks against it."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.clock.is_synchronised = False
     line = of_store(rig)["clock"]
     assert (line.verdict, line.code) == (Verdict.WARNING, "clock-unsynchronised")
@@ -129,7 +129,7 @@ def test_an_unsynchronised_clock_is_a_warning(rig: Rig) -> None:
 
 def test_damage_counts_by_what_rests_on_it(rig: Rig) -> None:
     """The current set is needed; the one before it and the record of a change are not."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.rotate()
     rig.damage(1)
     line = of_store(rig)["set"]
@@ -143,7 +143,7 @@ def test_damage_counts_by_what_rests_on_it(rig: Rig) -> None:
 
 def test_a_record_of_a_change_that_cannot_be_read_is_a_warning(rig: Rig) -> None:
     """The set in use is whole."""
-    rig.enroll()
+    rig.be_enrolled()
     (rig.path / "change.json").write_bytes(b"{")
     (rig.path / "change.json").chmod(0o600)
     line = of_store(rig)["set"]
@@ -161,7 +161,7 @@ def test_before_the_first_enrolment_there_is_nothing_to_be_wrong(tmp_path: Path)
 @pytest.mark.parametrize(("mode", "verdict"), [(0o600, "ok"), (0o640, "ok"), (0o644, "failure"), (0o620, "failure")])
 def test_a_key_is_for_its_owner_and_perhaps_a_group(rig: Rig, mode: int, verdict: str) -> None:
     """A consumer may be let in by its group, to read and no more."""
-    rig.enroll()
+    rig.be_enrolled()
     key = rig.path / "generations" / "000001" / "key.pem"
     key.chmod(mode)
     line = of_store(rig)["files"]
@@ -172,7 +172,7 @@ def test_a_key_is_for_its_owner_and_perhaps_a_group(rig: Rig, mode: int, verdict
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 def test_a_disk_that_nothing_can_be_written_to_is_told_so_whatever_it_is(rig: Rig) -> None:
     """Of one in memory, too, which would be lost at the next boot besides; its files are not told each again."""
-    rig.enroll()
+    rig.be_enrolled()
     if subprocess.run(["mount", "--bind", rig.path, rig.path], check=False, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("this machine lets nothing be mounted")
     try:
@@ -217,7 +217,7 @@ def test_a_watched_pipe_is_not_waited_for(rig: Rig) -> None:
 
 def test_several_wrong_files_are_counted(rig: Rig) -> None:
     """One is named, with the command that mends it."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.rotate()
     keys = sorted(rig.path.glob("generations/*/key.pem"))
     for key in keys:
@@ -232,7 +232,7 @@ def test_several_wrong_files_are_counted(rig: Rig) -> None:
 
 def test_the_anchors_of_the_set_in_use_are_the_ones_looked_at(rig: Rig) -> None:
     """The baked copy does not matter to a gateway that has others."""
-    rig.enroll()
+    rig.be_enrolled()
     path = write(rig.path.parent, closed_port(), roots=b"garbage")
     assert visit(path)["anchors"].verdict is Verdict.OK
     fresh = rig.path.parent / "fresh"
@@ -251,7 +251,7 @@ def test_an_anchor_that_soon_ends_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_change_in_flight_is_no_damage(rig: Rig) -> None:
     """The doctor looks at what is in use."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.to_probation(Kind.ROTATE)
     assert of_store(rig)["set"].verdict is Verdict.OK
 
@@ -262,7 +262,7 @@ def test_a_change_in_flight_is_no_damage(rig: Rig) -> None:
 @pytest.mark.parametrize("names", [["disk"], ["disk", "files"], ["set"], ["dependants", "configuration"]])
 def test_a_look_at_this_gateway_alone_asks_no_network(rig: Rig, names: list[str]) -> None:
     """`check disk` is there at once, also where the name server swallows everything."""
-    rig.enroll()
+    rig.be_enrolled()
     path = write(rig.path.parent, closed_port())
     path.write_text(path.read_text().replace("endpoint: localhost", "endpoint: nowhere.example"))
     lines = {line.check: line for line in Doctor(path, lambda *_: DaemonWord()).visit(names)}
@@ -276,7 +276,7 @@ def test_each_line_is_told_once_in_order_and_the_first_before_the_network_is_ask
 ) -> None:
     """A person at a slow link reads what is known already; this server takes connections and says nothing."""
     monkeypatch.setattr(probes, "PATIENCE", 0.2)
-    rig.enroll()
+    rig.be_enrolled()
     told: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         path = write(rig.path.parent, listener.getsockname()[1])

@@ -126,7 +126,7 @@ def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
     with tls_server() as port:
         lines = {line.check: line for line in Doctor(write(rig.path.parent, port), live).visit()}
         assert (lines["server"].verdict, lines["set"].code) == (Verdict.OK, "not-enrolled")
-    rig.enroll()
+    rig.be_enrolled()
     lines = {line.check: line for line in Doctor(write(rig.path.parent, closed_port()), live).visit()}
     assert lines["set"].verdict is Verdict.OK
     assert lines["connect"].text == "Skipped: something before it has failed."
@@ -154,7 +154,7 @@ def test_what_the_daemon_is_stuck_at_stands_in_the_line_about_it(tmp_path: Path)
 
 def test_without_a_daemons_word_the_status_is_made_of_what_is_on_disk(rig: Rig) -> None:
     """A rotation that was rejected is told in the line about the set."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
     rig.rotate()
     line = of_store(rig)["set"]

@@ -53,7 +53,7 @@ def test_a_full_disk_is_told_where_no_daemon_runs(rig: Rig, monkeypatch: pytest.
 
 def test_the_document_of_a_gateway_tells_all_of_it(rig: Rig) -> None:
     """Set, ends, turn, last change: what a screen, a shadow and a metric are made of."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.rotate()
     found = document(rig)
     leaf = rig.store.generation(2).credential.leaf
@@ -73,7 +73,7 @@ def test_the_document_of_a_gateway_tells_all_of_it(rig: Rig) -> None:
 
 def test_the_tests_speak_of_documents_that_exist(rig: Rig) -> None:
     """The builder of the other tests has the names that a real document has, in every part."""
-    rig.enroll()
+    rig.be_enrolled()
     found = document(rig)
     built: dict[str, Any] = told(make.status())
 
@@ -89,7 +89,7 @@ def test_the_tests_speak_of_documents_that_exist(rig: Rig) -> None:
 @pytest.mark.parametrize("client_id", ["{thing}", THING])
 def test_a_client_id_that_an_application_may_have_is_told(rig: Rig, client_id: str) -> None:
     """It is no trouble yet: the gateway is healthy, and what may become of it stands below that."""
-    rig.enroll()
+    rig.be_enrolled()
     found = document(rig, f'client_id: "{client_id}"\n')
 
     assert found["warnings"] == config(rig, f'client_id: "{client_id}"\n').concerns(THING) != []
@@ -100,7 +100,7 @@ def test_a_client_id_that_an_application_may_have_is_told(rig: Rig, client_id: s
 
 def test_room_for_falling_back_is_told_of_where_it_is_lacking(rig: Rig) -> None:
     """Kept, spent on a full disk, and to be had again: a person has to act in the second case alone."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.rotate()
     assert (document(rig)["reserve"], document(rig)["health"]) == ("kept", [])
     rig.disk.full = True
@@ -114,7 +114,7 @@ def test_room_for_falling_back_is_told_of_where_it_is_lacking(rig: Rig) -> None:
 
 def test_a_document_tells_no_secret(rig: Rig) -> None:
     """Neither the certificate in hand nor its token is in it, while a change has both."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.run_to(Kind.ROTATE, Phase.ISSUED)
     found = json.dumps(document(rig))
     issued = rig.store.change()
@@ -147,7 +147,7 @@ def test_every_stage_of_a_gateways_life_can_be_shown(rig: Rig) -> None:
 
 def test_a_change_in_flight_is_told_with_what_it_waits_for(rig: Rig) -> None:
     """By the same decision that the engine makes."""
-    rig.enroll()
+    rig.be_enrolled()
     wait = rig.run(Kind.ROTATE, patience=timedelta()).wait
     assert wait is not None
     found = document(rig)
@@ -161,7 +161,7 @@ def test_a_change_in_flight_is_told_with_what_it_waits_for(rig: Rig) -> None:
 
 def test_a_damaged_set_is_told_and_not_shown(rig: Rig) -> None:
     """The current one is critical, the previous one is not."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.rotate()
     rig.damage(1)
     previous = document(rig)
@@ -180,7 +180,7 @@ def test_a_damaged_set_is_told_and_not_shown(rig: Rig) -> None:
 
 def test_a_damaged_record_is_told(rig: Rig) -> None:
     """The set in use does not suffer from it."""
-    rig.enroll()
+    rig.be_enrolled()
     (rig.path / "change.json").write_bytes(b"{")
     found = document(rig)
 
@@ -204,7 +204,7 @@ def test_before_the_first_enrolment_there_is_nothing_to_see(tmp_path: Path) -> N
 
 def test_a_look_changes_nothing_and_needs_no_lock(rig: Rig) -> None:
     """The one writer, which is this test's gateway, holds it all the while."""
-    rig.enroll()
+    rig.be_enrolled()
     before = {path: path.read_bytes() for path in rig.path.rglob("*") if path.is_file()}
     taken = snapshot.take(config(rig))
 
@@ -234,7 +234,7 @@ def test_enrolment_is_read_from_the_configuration(rig: Rig) -> None:
 
 def test_the_document_says_which_anchor_is_used_and_where_they_came_from(rig: Rig) -> None:
     """As the last proof of the set in use met it; a change that is under way says nothing about it yet."""
-    rig.enroll()
+    rig.be_enrolled()
     first, second = (fingerprint(root.certificate) for root in (rig.root, rig.second_root))
     assert (document(rig)["current"]["anchor_in_use"], document(rig)["current"]["trust"]) == (first, None)
     rig.move_endpoint(rig.second_root)
@@ -249,7 +249,7 @@ def test_the_document_says_which_anchor_is_used_and_where_they_came_from(rig: Ri
 
 def test_the_distances_of_the_configuration_stand_in_the_document(rig: Rig) -> None:
     """The longest first, in seconds."""
-    rig.enroll()
+    rig.be_enrolled()
 
     assert document(rig, "trust: {warn: [1d, 2d]}\n")["warn_anchors"] == [172_800, 86_400]
 
@@ -279,7 +279,7 @@ def test_only_the_first_ends_of_a_large_store_are_told(rig: Rig) -> None:
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"#" * 9_000_000])
 def test_a_watched_file_that_says_nothing_is_a_problem(rig: Rig, content: bytes | None) -> None:
     """Missing, empty, no store or too large: a clause that names the file, and the rest of the document as ever."""
-    rig.enroll()
+    rig.be_enrolled()
     path = rig.path.parent / "store.pem"
     if content is not None:
         path.write_bytes(content)

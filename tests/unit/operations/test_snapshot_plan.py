@@ -65,7 +65,7 @@ def test_a_first_enrolment_that_failed_is_tried_again_after_a_delay(rig: Rig) ->
 
 def test_a_gateway_whose_set_is_gone_climbs_the_ladder(rig: Rig) -> None:
     """It had a certificate, so it does not simply enrol."""
-    rig.enroll()
+    rig.be_enrolled()
     (rig.path / "current").unlink()
     found = plan(rig)
 
@@ -75,7 +75,7 @@ def test_a_gateway_whose_set_is_gone_climbs_the_ladder(rig: Rig) -> None:
 
 def test_a_rotation_is_due_when_the_turn_comes_and_not_before(rig: Rig) -> None:
     """The certificate's own dates and this device's place decide."""
-    rig.enroll()
+    rig.be_enrolled()
     at = plan(rig).at
     assert at is not None
     rig.clock.time = at - timedelta(seconds=1)
@@ -87,7 +87,7 @@ def test_a_rotation_is_due_when_the_turn_comes_and_not_before(rig: Rig) -> None:
 @pytest.fixture
 def due(rig: Rig) -> Rig:
     """Return a gateway whose turn came a minute ago, on a Monday at noon."""
-    rig.enroll()
+    rig.be_enrolled()
     at = plan(rig).at
     assert at is not None
     monday = at + timedelta(days=7 - at.weekday())
@@ -142,7 +142,7 @@ def test_a_maintenance_window_holds_a_rotation_until_it_opens(due: Rig) -> None:
 
 def test_a_replaced_certificate_waits_for_its_retirement(rig: Rig) -> None:
     """It is due when the configured grace is over."""
-    rig.enroll()
+    rig.be_enrolled()
     old = rig.certificate(1)
     rig.rotate()
     (found,) = left(rig, "rotation: {grace: 2d}\n")
@@ -167,7 +167,7 @@ def served(rig: Rig, generation: int, **problems: str) -> None:
 def test_a_replaced_certificate_waits_for_programs_that_may_use_it(rig: Rig) -> None:
     """Before anything is known of them, while one of them fails, and while they have the set before."""
     more = f"{DEPENDANTS}deploy_dir: {rig.path.parent}\n"
-    rig.enroll()
+    rig.be_enrolled()
     rig.rotate()
 
     def waits_for() -> list[str]:
@@ -187,7 +187,7 @@ def test_a_replaced_certificate_waits_for_programs_that_may_use_it(rig: Rig) -> 
 
 def test_where_nothing_is_to_be_asked_for_nothing_is_listed(rig: Rig) -> None:
     """What was left behind is counted all the same, and is no fault."""
-    rig.enroll()
+    rig.be_enrolled()
     rig.rotate()
     rig.clock.advance(days=30)
     found = document(rig, "rotation: {retire: false}\n")
@@ -200,7 +200,7 @@ def test_where_nothing_is_to_be_asked_for_nothing_is_listed(rig: Rig) -> None:
 
 def test_what_a_change_in_flight_replaces_is_in_use(rig: Rig) -> None:
     """Until it is final, neither the old certificate nor the new one may be retired."""
-    rig.enroll()
+    rig.be_enrolled()
     old = rig.certificate(1)
     rig.rotate()
     rig.run(Kind.ROLLBACK)
