@@ -4,6 +4,7 @@ import pytest
 
 from agent.sandbox.faults import Effect, Operation
 from agent.sandbox.orders import HELP, OrderError, parse
+from support import campaigns
 
 ID = "c38402bf0cef"
 
@@ -124,6 +125,5 @@ def test_the_help_tells_each_order(word: str) -> None:
 def test_the_help_tells_what_may_go_wrong() -> None:
     """Each operation with each effect is an order."""
     assert {*Operation, *Effect} <= {*HELP.split()}
-    for operation in Operation:
-        for effect in Effect:
-            assert parse(f"fault {operation} {effect}").effect == effect
+    for operation, effect in campaigns.pairs(list(Operation), list(Effect)):
+        assert parse(f"fault {operation} {effect}").effect == effect
