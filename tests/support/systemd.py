@@ -264,7 +264,7 @@ def open_place() -> Iterator[Path]:
     """Have a directory where every user may look, and a umask that lets them."""
     before = os.umask(0o022)
     try:
-        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)
             yield Path(folder)
     finally:
