@@ -14,7 +14,6 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
@@ -175,10 +174,10 @@ def _adopt_orphans() -> None:
 def _descendants(of: int) -> frozenset[int]:
     """Return the processes that descend from one, ended ones that are still to be reaped included."""
     children: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc"):
-        with suppress(ValueError, OSError, IndexError):  # no process, or one that has ended meanwhile
-            fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - numbers are wanted, no paths
+        with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - a third of the cost
+            fields = file.read().rpartition(b")")[2].split(None, 2)  # IndexError: it has ended meanwhile
+            children.setdefault(int(fields[1]), []).append(int(pid))
     found, left = set(), [of]
     while left:
         new = children.pop(left.pop(), [])
