@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 from base64 import encodebytes
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,14 +27,9 @@ if TYPE_CHECKING:
 
     from agent.backend.values import SigningCa
 
+our_ca = cache(partial(make_ca, NOW - DAY))  # made once it is asked for
 YEAR = timedelta(days=365)
 CALLER = "c1" * 32 + " gw-0042-cert-agent"
-
-
-@cache
-def our_ca() -> SigningCa:
-    """Return the CA that signs here."""
-    return make_ca(NOW - DAY)
 
 
 @cache
