@@ -13,7 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from agent.errors import ConfigError, StoreError, StoreInDoubtError
+from agent.errors import ConfigError, RefusedError, StoreError, StoreInDoubtError
 from agent.store import disk, durable
 from agent.system import files
 
@@ -43,14 +43,15 @@ def require_usable(path: Path) -> None:
 
     Raises:
         ConfigError: The path leads to a directory, a block device or a socket, or its directory does not exist.
-        StoreError: This user may not look.
+        RefusedError: This user may not look.
     """
     if str(path) == STANDARD_OUTPUT:
         return
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
     except OSError as error:
-        if os.path.islink(path) or error.errno == errno.ENAMETOOLONG:  # noqa: PTH114 - it raises nothing
+        told = {errno.EACCES, errno.ENAMETOOLONG}
+        if os.path.islink(path) or error.errno in told:  # noqa: PTH114 - it raises nothing
             raise _unusable(path, error) from None
         folder = path.absolute().parent
         if not os.path.isdir(folder):  # noqa: PTH112
@@ -77,7 +78,8 @@ def write(path: Path, data: bytes, modes: durable.Modes) -> bool:
 
     Raises:
         ConfigError: Nothing can be written there.
-        StoreError: The disk, or who this user is, does not let it; a regular file is as it was then.
+        RefusedError: This user may not.
+        StoreError: The disk does not let it; a regular file is as it was then.
     """
     require_usable(path)
     if str(path) == STANDARD_OUTPUT:
@@ -123,9 +125,13 @@ def _pour(fd: int, path: Path, data: bytes) -> None:
         raise _unusable(path, error) from error
 
 
-def _unusable(path: Path, error: OSError) -> ConfigError | StoreError:
+def _unusable(path: Path, error: OSError) -> ConfigError | RefusedError | StoreError:
     number = error.errno or 0
     if number in _TOLD:
         reason, hint = _TOLD[number]
         return ConfigError(f"Cannot write {path}: {reason}.", hint=hint)
+    if number == errno.EACCES:
+        or_as_root = ", or run it with sudo" if os.geteuid() else ""  # root meets links of others in /tmp, and NFS
+        hint = f"Name a file where this user may write{or_as_root}."
+        return RefusedError(f"Cannot write {path}: {os.strerror(number)}.", hint=hint)
     return StoreError(f"Cannot write {path}: {os.strerror(number)}.", hint=files.remedy(number))

@@ -317,6 +317,15 @@ def test_what_cannot_be_used_is_refused(enrolled: Gateway, spoil: Callable[[Path
     assert enrolled.generations() == (1, None)
 
 
+def test_a_readme_beside_is_passed_over(enrolled: Gateway) -> None:
+    """A directory may hold what is nothing of a set."""
+    old = issue(enrolled)
+    directory = stick(enrolled, old)
+    (directory / "README.txt").write_text("Read me.")
+    enrolled.run("import", "--from", str(directory), expect=0)
+    assert enrolled.certificate_id() == old.certificate_id
+
+
 def ec_key() -> bytes:
     """Return some other key."""
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

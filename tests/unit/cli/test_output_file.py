@@ -9,18 +9,18 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.cli import output_file
-from agent.errors import ConfigError, StoreError
+from agent.errors import ConfigError, RefusedError, StoreError
 from agent.store.durable import Modes
 from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 DATA = b"result" * 40_000  # more than a pipe holds
 
@@ -145,6 +145,43 @@ def test_what_is_told_is_what_was_named(tmp_path: Path) -> None:
         subprocess.run(["chattr", "-i", path], check=True)
     assert "chattr" in raised.value.hint
     assert [other.name for other in tmp_path.iterdir()] == ["there"]
+
+
+def test_where_another_user_alone_may_write_this_user_is_told_so(tmp_path: Path) -> None:
+    """No daemon has a part in it, and what lies where this user may not look is not called missing."""
+    need_root()
+    (tmp_path / "theirs" / "in").mkdir(parents=True)
+    (tmp_path / "theirs").chmod(0o700)
+    (tmp_path / "read").mkdir(mode=0o755)
+    program = (
+        "import os, sys; from pathlib import Path; from agent.cli import output_file; "
+        "from agent.errors import RefusedError; from agent.store.durable import Modes\n"
+        "os.chdir(sys.argv[1]); os.setresuid(65534, 65534, 65534)\n"
+        "for name in ('theirs/in/out', 'read/out'):\n"
+        "    try: output_file.write(Path(name), b'x', Modes())\n"
+        "    except RefusedError as error: print(error.in_full)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    next_step = "Name a file where this user may write, or run it with sudo."
+    assert done.stdout.splitlines() == [
+        f"Cannot write {name}: Permission denied. {next_step}" for name in ("theirs/in/out", "read/out")
+    ]
+
+
+def test_root_is_not_sent_to_sudo(tmp_path: Path) -> None:
+    """The kernel keeps root, too, from a link that another user has laid out where all may write."""
+    need_root()
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all").chmod(0o1777)
+    (tmp_path / "all" / "link").symlink_to(tmp_path / "file")
+    os.lchown(tmp_path / "all" / "link", 65534, 65534)
+    (tmp_path / "file").touch()
+    if Path("/proc/sys/fs/protected_symlinks").read_text(encoding="ascii").strip() == "0":
+        output_file.write(tmp_path / "all" / "link", DATA, Modes())
+        return
+    with pytest.raises(RefusedError) as raised:
+        output_file.write(tmp_path / "all" / "link", DATA, Modes())
+    assert raised.value.hint == "Name a file where this user may write."
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "\udcff\n" + "ä" * 126])
