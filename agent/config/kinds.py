@@ -53,7 +53,7 @@ def unexpected(expected: str, found: yaml.Node) -> str:
 def _shown(found: yaml.Node) -> str:
     """Return a value for a person who has written it: a list by what is in it, which is where the mistake is."""
     if isinstance(found, yaml.ScalarNode):
-        return repr(found.value[:_SHOWN])
+        return repr(found.value[:_SHOWN]) + ("..." if len(found.value) > _SHOWN else "")
     if isinstance(found, yaml.MappingNode):
         return "a mapping"
     if not all(isinstance(item, yaml.ScalarNode) for item in found.value):
@@ -122,7 +122,7 @@ class Host(Text):
         if not is_host(value):
             plain = in_ascii(value)
             wanted = f"{plain}, the same in ASCII," if plain else "a host name without scheme, port or path"
-            raise UnfitError(unexpected(wanted, node))
+            raise UnfitError(unexpected(wanted, node) + _meant(value))
         name = classify(value)
         if name.kind is EndpointKind.LEGACY:
             said = (
@@ -130,6 +130,12 @@ class Host(Text):
             )
             raise UnfitError(said, usable=value)
         return value
+
+
+def _meant(written: str) -> str:
+    """Return which name was probably meant by what may be a URL, as a clause; empty where none is in it."""
+    host = written.rpartition("//")[2].partition("/")[0].partition(":")[0].strip().removesuffix(".")
+    return f"; `{host}` was probably meant" if "." in host and is_host(host) else ""
 
 
 class HostOrAddress(Text):

@@ -12,10 +12,11 @@ import re
 import socket
 from base64 import b64encode
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.config.files import proxy_password
-from agent.core.aws.endpoints import FIND_ENDPOINT, at, placeholder
+from agent.core.aws.endpoints import FIND_ENDPOINT, at, misspelling, placeholder
 from agent.core.failure import failures, proxy_failures
 from agent.errors import CloudError, ConfigError
 from agent.system import clock, threads
@@ -65,8 +66,11 @@ def resolve(host: str, port: int | None, patience: float) -> list[tuple[Any, ...
 
 def unresolved(host: str) -> Failure:
     """Return what it means that an endpoint's name has no address."""
-    empty = placeholder(host)
-    return failures.no_endpoint(empty, FIND_ENDPOINT) if empty else failures.name_not_found(host)
+    empty, wrong = placeholder(host), misspelling(host)
+    if empty:
+        return failures.no_endpoint(empty, FIND_ENDPOINT)
+    unknown = failures.name_not_found(host)
+    return replace(unknown, remedy=f"{wrong} If `endpoint` is right, check the gateway's DNS.") if wrong else unknown
 
 
 def _straight(endpoint: Endpoint, end: float) -> socket.socket:

@@ -171,7 +171,7 @@ def read_directory(path: Path) -> Mapping[str, bytes]:
         with disk.directory(os.path.realpath(path)) as fd:
             _collect(fd, "", files, MAX_ARCHIVE)
     except StoreError as error:
-        raise BundleError("unreadable", str(error), hint=error.hint) from None
+        raise BundleError("unreadable", str(error), hint=_next_step(error)) from None
     return _checked(files.items())
 
 
@@ -213,4 +213,9 @@ def read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise BundleError("unreadable", f"{path}: there is no such file.") from None
     except StoreError as error:
-        raise BundleError("unreadable", f"{path}: {error}", hint=error.hint) from None
+        raise BundleError("unreadable", f"{path}: {error}", hint=_next_step(error)) from None
+
+
+def _next_step(error: StoreError) -> str:
+    """Return what to do about a file that a person brought, which is neither the agent's nor in its directories."""
+    return "Run it with sudo." if error.denied else error.hint

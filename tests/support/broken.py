@@ -214,8 +214,8 @@ SITUATIONS = [
               "may be read by others (mode 0644)", "sudo chmod g-w,o-rwx DIR/state/generations/000001/key.pem"),
     Breakage("claim key open, though enrolled", _open_claim_key, ("files", "mode"),
               "claim/key.pem may be read by others (mode 0644)", "sudo chmod go-rwx DIR/claim/key.pem"),
-    Breakage("claim half there, though enrolled", _claim_halved, ("configuration", "claim-unusable"),
-              "claim/key.pem: the claim key cannot be read: No such file", "or remove both", 1),
+    Breakage("claim half there, though enrolled", _claim_halved, ("daemon", "no-daemon"),  # a warning comes before it
+              "No daemon runs", "sudo systemctl start iot-cert-agent", 1),
     Breakage("state directory open", lambda place: place.gateway.state.chmod(0o755), ("files", "mode"),
               "is open to others (mode 0755)", "sudo chmod g-w,o-rwx DIR/state"),
     Breakage("wrong owner", _wrong_owner, ("files", "owner"), f"belongs to user {NOBODY}",

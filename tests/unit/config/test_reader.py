@@ -235,6 +235,18 @@ def test_a_wrong_value_names_file_line_key_and_expectation(tmp_path: Path, line:
             "endpoint: bücher.example\n",
             "endpoint: xn--bcher-kva.example, the same in ASCII, is expected, not 'bücher.ex",
         ),
+        *(
+            (f"endpoint: '{written}'\n", "; `x.example` was probably meant")
+            for written in (
+                "https://x.example/",
+                "x.example:8883",
+                "mqtts://x.example:8883/a?b",
+                "x.example.:443",
+                " x.example ",
+                "wss://X.Example/mqtt",
+                "//x.example",
+            )
+        ),
         ("enrollment: {template: gw}\nendpoint: x.example\n", "enrollment.claim: it is required and missing"),
         ("a: &x {b: *x}\nendpoint: x.example\n", "there is no such key"),
         *(
@@ -257,6 +269,19 @@ def test_what_is_nested_without_end_is_refused_before_it_is_composed(tmp_path: P
     """Few bytes must not cost seconds: no more tokens are looked at than are refused."""
     with pytest.raises(ConfigError, match=r"config.yaml:[12]: .* nested more than 20 deep"):
         reader.parse(text, tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("text", ["https://", "a b", "gateway:8883", "x_y.example", "arn:aws:iot:eu-west-1:1:thing/a"])
+def test_no_name_is_guessed_where_none_stands(tmp_path: Path, text: str) -> None:
+    """A wrong guess is worse than none."""
+    assert "meant" not in complaint(tmp_path, f"endpoint: '{text}'\n")
+
+
+def test_a_value_that_is_shown_in_part_says_so(tmp_path: Path) -> None:
+    """A name that seems to end early would be looked for as the mistake."""
+    host = "a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com"
+    said = complaint(tmp_path, f"endpoint: https://{host}\n")
+    assert f"not 'https://{host[:32]}'...; `{host}` was probably meant" in said
 
 
 @pytest.mark.parametrize("text", ["X.Example", "x.example.", "'X.EXAMPLE.'"])

@@ -197,6 +197,18 @@ def test_an_address_of_ipv6_is_written_in_brackets() -> None:
     assert Proxy(host="fd00::1", port=3128).address == "[fd00::1]:3128"
 
 
+def test_a_region_that_is_misspelt_is_told_where_its_name_has_no_address() -> None:
+    """DNS is not to blame for it; of a region that is newer than this version it may be."""
+    said = path.unresolved("a1b2c3-ats.iot.eu-wset-1.amazonaws.com")
+    assert (said.code, said.message) == ("dns", "The name a1b2c3-ats.iot.eu-wset-1.amazonaws.com cannot be resolved.")
+    assert said.remedy == (
+        "This version knows no AWS region eu-wset-1 that has AWS IoT Core; eu-west-1 was probably meant. "
+        "If `endpoint` is right, check the gateway's DNS."
+    )
+    sound = path.unresolved("a1b2c3-ats.iot.eu-west-1.amazonaws.com")
+    assert sound.remedy == "Check the gateway's DNS and the spelling of `endpoint`."
+
+
 def test_a_placeholder_is_told_as_one_by_every_verb() -> None:
     """And not as a name that DNS should know."""
     with pytest.raises(CloudError, match="`endpoint` is still the placeholder ") as caught:

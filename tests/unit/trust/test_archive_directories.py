@@ -100,3 +100,21 @@ def test_a_file_that_a_person_names_is_read_whole_or_refused(tmp_path: Path) -> 
         with pytest.raises(BundleError) as error:
             read_file(tmp_path / name)
         assert error.value.code == "unreadable"
+
+
+def test_what_this_user_may_not_read_takes_sudo(tmp_path: Path) -> None:
+    """A person brought it: neither the agent's user nor the agent's directories have a part in it."""
+    (tmp_path / "file").touch(mode=0)
+    (tmp_path / "directory").mkdir(mode=0)
+    before = os.geteuid()
+    os.seteuid(65534 if before == 0 else before)
+    try:
+        with pytest.raises(BundleError) as of_file:
+            read_file(tmp_path / "file")
+        with pytest.raises(BundleError) as of_directory:
+            read_directory(tmp_path / "directory")
+    finally:
+        os.seteuid(before)
+    assert [(caught.value.code, caught.value.hint) for caught in (of_file, of_directory)] == [
+        ("unreadable", "Run it with sudo.")
+    ] * 2
