@@ -154,7 +154,8 @@ def climb(attempts: tuple[Attempt, ...], *, vending: str = "") -> Climb:
     if following is None:
         at_the_end = nothing_saved or last.rung is Rung.VENDING
         return _top(attempts, vending) if at_the_end else Climb(why=_reason(attempts))
-    return Climb(try_next=following, why=f"{name} not accepted: {last.failure.message}")
+    met = last.failure.message
+    return Climb(try_next=following, why=met if _is_missing(last) else f"{name} not accepted: {met}")
 
 
 def _without_the_root(attempts: tuple[Attempt, ...]) -> Climb:

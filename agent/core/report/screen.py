@@ -185,7 +185,8 @@ def _why(status: Status) -> Iterator[str]:
     if change is not None:
         yield f"The {change.kind} {change.id} is in flight, in phase {change.phase}."
         if status.following and status.following.why:
-            yield _sentence(status.following.why)
+            why = status.following.why
+            yield _sentence(f"{why[:1].upper()}{why[1:]}")
         return
     yield ("A change is due: " if plan.due else "Nothing is begun now: ") + _sentence(plan.why)
     if plan.at and not plan.due:

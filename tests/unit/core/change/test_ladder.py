@@ -262,6 +262,15 @@ def test_a_missing_set_says_why_and_is_decisive() -> None:
     assert attempt.failure.decisive
 
 
+@pytest.mark.parametrize("said", ["There is no current set.", "Generation 3 is damaged."])
+def test_what_is_missing_was_not_refused(said: str) -> None:
+    """Nothing was shown to the endpoint, so nothing was "not accepted"."""
+    move = climb((missing(Rung.CURRENT, said),))
+
+    assert decided(move) == (Rung.PREVIOUS, None)
+    assert move.why == said
+
+
 # -- every climb that there can be -------------------------------------------------------------------------------------
 
 

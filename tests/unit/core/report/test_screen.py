@@ -361,7 +361,7 @@ def test_a_change_in_flight_explains_itself() -> None:
     following = Wait(why="the cloud is busy.", code="retry", until=NOW)
     lines = why(change=make.record(Phase.ISSUED), following=following)
 
-    assert lines == ["The rotate c-1 is in flight, in phase issued.", "the cloud is busy."]
+    assert lines == ["The rotate c-1 is in flight, in phase issued.", "The cloud is busy."]
 
 
 def test_connection_and_health_belong_to_the_explanation() -> None:
