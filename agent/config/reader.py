@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 MAX_CONFIG = 65_536  # bytes
 MAX_DEPTH = 20  # of lists and mappings in each other; the deepest key of the table is at 5
 
+_NOT_THERE = (
+    "Name it with `--config FILE` where it lies elsewhere; the package brings one with every key explained, "
+    "/etc/iot-cert-agent/config.yaml."
+)
+
 _NULL = "tag:yaml.org,2002:null"
 
 # The entries of a mapping: the node of each key, and of what stands there, None where that is nothing.
@@ -49,7 +54,12 @@ def load(path: Path, *, allow_legacy: bool = False) -> Config:
     Raises:
         ConfigError: It cannot be read or says something impossible; one line for each complaint.
     """
-    data = read_bounded(path, MAX_CONFIG, "configuration file")
+    try:
+        data = read_bounded(path, MAX_CONFIG, "configuration file")
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            error.hint = _NOT_THERE
+        raise
     try:
         return parse(decoded(data), path, allow_legacy=allow_legacy)
     except NoTextError as error:

@@ -200,7 +200,7 @@ DESCRIBE = "aws iot describe-endpoint --endpoint-type iot:Data-ATS"
 
 SITUATIONS = [
     Breakage("no configuration", lambda place: place.gateway.config.unlink(), ("configuration", "configuration"),
-              "the configuration file cannot be read: No such file or directory", "Put it in place, or correct", 2),
+              "the configuration file cannot be read: No such file or directory", "Name it with `--config FILE`", 2),
     Breakage("broken YAML", lambda place: place.append("a: [\n"), ("configuration", "configuration"),
               "it is not sound YAML", "A line is `key: value`", 2),
     Breakage("two unknown keys", lambda place: place.append("endpiont: x\nprot: 1\n"),

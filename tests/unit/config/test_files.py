@@ -21,8 +21,12 @@ def test_a_file_of_ten_megabytes_is_refused_unread(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A missing configuration is a configuration error."""
-    with pytest.raises(ConfigError, match=r"no\.yaml: the configuration file cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"no\.yaml: the configuration file cannot be read: No such file") as raised:
         reader.load(tmp_path / "no.yaml")
+    assert raised.value.hint == (
+        "Name it with `--config FILE` where it lies elsewhere; the package brings one with every key explained, "
+        "/etc/iot-cert-agent/config.yaml."
+    )
 
 
 def test_a_pipe_in_place_of_the_file_does_not_hang(tmp_path: Path) -> None:
