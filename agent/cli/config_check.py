@@ -23,7 +23,7 @@ from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.dependants import hooks
 from agent.errors import AgentError, BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
-from agent.operations.owners_eyes import hidden, not_told
+from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import check_enrolment, load_anchors, load_token
@@ -214,7 +214,7 @@ def _check_state_dir(config: Config) -> list[str]:
             return []
     except StoreError as error:
         if os.path.lexists(config.state_dir) or not isinstance(error.__cause__, FileNotFoundError):
-            return [f"state_dir: {_with_remedy(error)}"]
+            return [f"state_dir: {not_for_this_user(config, error) or _with_remedy(error)}"]
     if is_directory(config.state_dir.parent) and os.access(config.state_dir.parent, os.W_OK):
         return []  # `enroll` makes it
     return [f"state_dir: {config.state_dir} does not exist and cannot be made by this user"]

@@ -156,7 +156,7 @@ class Doctor:
             self._snapshot = snapshot.take(config)
             self._clock = self._snapshot.clock
         except StoreError as error:
-            self._denied = error.in_full.rstrip(".")
+            self._denied = not_for_this_user(config, error) or error.in_full.rstrip(".")
 
     def _ask_for_findings(self, config: Config) -> None:
         """Learn what the status says of each check's subject, by the daemon's word where there is one."""

@@ -62,7 +62,7 @@ def not_for_this_user(config: Config, error: AgentError) -> str:
         agent = config.state_dir.stat().st_uid
     except OSError:
         agent = 0  # or it is not there yet
-    return f"{error}; run it with sudo" if error.denied and os.geteuid() not in {0, agent} else ""
+    return f"{str(error).rstrip('.')}; run it with sudo" if error.denied and os.geteuid() not in {0, agent} else ""
 
 
 def _unusable_runtime(config: Config) -> Iterator[str]:

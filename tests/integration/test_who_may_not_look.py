@@ -57,6 +57,15 @@ def test_it_is_said_that_this_user_may_not(place: Path, verb: str, closed: str) 
     assert "ermission denied" in said or "may not look" in said or "this user" in said
 
 
+@pytest.mark.parametrize("verb", ["check", "config check"])
+def test_who_may_is_said(place: Path, verb: str) -> None:
+    """Owner and mode are as they should be: they keep other users away."""
+    (place / "parent").chmod(0o700)
+    said = " ".join(said_without_rights(place, *verb.split()).split())
+    assert "Permission denied; run it with sudo" in said
+    assert "check owner and mode" not in said
+
+
 def test_an_inhibit_file_that_cannot_be_looked_for_holds_nothing(place: Path) -> None:
     """The daemon plans by it again and again, and must not end over it."""
     (place / "parent").chmod(0o700)
