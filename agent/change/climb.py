@@ -53,7 +53,7 @@ class Climber:
         vending = self._settings.vending
         while True:
             move = ladder.climb(attempts, vending=vending.readmit if vending is not None else "")
-            self._tell("ladder", f"{move.why.rstrip('.')}.")
+            self._tell("ladder", f"{move.why[:1].upper()}{move.why[1:].rstrip('.')}.")
             if move.try_next is None:
                 return move
             attempts = (*attempts, self._try_rung(move.try_next))

@@ -75,7 +75,7 @@ def test_when_the_current_certificate_is_revoked_the_previous_one_carries_the_ne
     assert gateway.history[-2:] == [("rollback", "committed", 1), ("rotate", "committed", 3)]
     assert gateway.in_use() == (3, 1)
     assert gateway.connects()
-    assert "the current set is not accepted" in gateway.log.text
+    assert "The current set is not accepted" in gateway.log.text
 
 
 @pytest.mark.parametrize("status", [Status.REVOKED, Status.INACTIVE])

@@ -358,7 +358,7 @@ def _unknown_root(server: Server, known: anchor_lint.KnownRoots, reading: Readin
     if expired is not None:
         return expired
     if not server.chain:
-        return failure("server", "unknown-root", f"{server.host} showed no certificate to look at.", _INSTALL)
+        return failure("server", "unknown-root", f"{server.host} showed no certificate to look at.", _NO_CHAIN)
     root = server.chain[-1].issuer
     name = common_name(root)
     why = _distrust(server.chain[-1], known)
@@ -378,7 +378,11 @@ def _unknown_root(server: Server, known: anchor_lint.KnownRoots, reading: Readin
     return failure("server", "unknown-root", text, _INSTALL)
 
 
-_INSTALL = "Bring that root: `iot-cert trust install` (signed) or `iot-cert import`; never connect unverified."
+_NO_CHAIN = "Check `endpoint` and `port`, and what is in between: an endpoint of AWS IoT Core shows one."
+_INSTALL = (
+    "Bring that root if it is the endpoint's own, and not that of a proxy in between: `iot-cert trust install` "
+    "(signed) or `iot-cert import`; never connect unverified."
+)
 _AMAZON = frozenset({"Amazon", "Starfield Technologies, Inc.", "Starfield Technologies\\, Inc."})
 
 

@@ -258,7 +258,10 @@ def test_a_root_that_no_file_has_is_told_from_one_that_is_elsewhere() -> None:
     """Every story of a missing root has its own remedy; that we hold it and it has expired comes first."""
     unknown = "unknown-root"
     assert judged(unknown, anchors=(STALE,)).code == "anchor-expired"
-    assert "showed no certificate" in judged(unknown, chain=()).text
+    nothing = judged(unknown, chain=())
+    assert "showed no certificate" in nothing.text
+    assert "`endpoint` and `port`" in nothing.remedy
+    assert "Bring" not in nothing.remedy
     nowhere = judged(unknown, host=OWN, chain=(leaf(issuer="CN=Root B"),), anchors=())
     assert (nowhere.code, "chain ends in Root B" in nowhere.text) == (unknown, True)
     assert "never connect unverified" in nowhere.remedy
