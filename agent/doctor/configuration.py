@@ -16,7 +16,7 @@ from agent.errors import BundleError, ConfigError, MaterialError
 from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
-from agent.operations.wiring import load_anchors, load_claim
+from agent.operations.wiring import usable_claim
 from agent.trust.install import check_root
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ def claim_lost(config: Config) -> str:
     if claim is None or not (os.path.lexists(claim.certificate) or os.path.lexists(claim.key)):
         return ""
     try:
-        load_claim(config, load_anchors(config))
+        usable_claim(config)
     except MaterialError as error:
-        elsewhere = not_for_this_user(config, error) or error.hint  # a mode is told with the other files
-        return "" if elsewhere else f"The claim cannot be used. {str(error).rstrip('.')}."
+        if error.hint.startswith("sudo chmod") or not_for_this_user(config, error):
+            return ""  # it is told with the other files, or to who may look
+        return f"The claim cannot be used. {str(error).rstrip('.')}."
     return ""
 
 

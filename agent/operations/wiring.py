@@ -19,12 +19,13 @@ from agent.change.world import NoDependants, Provisioning, Settings, Vending, Wo
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
 from agent.core.failure import readmission
+from agent.core.text import clock_time
 from agent.core.text_files import LOST, NoTextError, value_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.operations.parameters import Parameters
-from agent.operations.snapshot import made_with, open_store
+from agent.operations.snapshot import clock_of, made_with, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -215,6 +216,22 @@ def load_claim(config: Config, anchors: TrustBundle) -> Candidate:
     )
 
 
+def usable_claim(config: Config) -> Candidate:
+    """Return the claim certificate where nothing that is known here speaks against it; the daemon tries any.
+
+    Raises:
+        MaterialError: It cannot be read or used, or has expired by a clock that is synchronised.
+        RefusedError: None is configured.
+    """
+    claim = load_claim(config, load_anchors(config))
+    now, ends = clock_of(config).reference_time, claim.credential.leaf.not_after
+    if now is not None and ends <= now and config.enrollment is not None and config.enrollment.claim is not None:
+        path = config.enrollment.claim.certificate
+        text = f"{path}: the claim certificate expired at {clock_time(ends)}: a valid one has to take its place"
+        raise MaterialError(f"{text}, with its key")
+    return claim
+
+
 def check_enrolment(config: Config) -> str:
     """Return what a first certificate is asked for with, for people, once it can be used.
 
@@ -223,7 +240,7 @@ def check_enrolment(config: Config) -> str:
         RefusedError: None is configured.
     """
     if config.enrollment is None or config.enrollment.token is None:
-        return load_claim(config, load_anchors(config)).name
+        return usable_claim(config).name
     load_token(config.enrollment.token.path)
     _authorities(config, config.enrollment)
     return "the token"

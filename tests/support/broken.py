@@ -21,7 +21,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.sandbox.authority import Authority
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from agent.sandbox.authority import Authority, key_to_pem
+from agent.sandbox.authority import name as subject
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
 from support.breaking import (
@@ -176,6 +180,16 @@ def _claim_open(place: BrokenGateway) -> None:
     (place.gateway.directory / "claim" / "key.pem").chmod(0o644)
 
 
+def _claim_expired(place: BrokenGateway) -> None:
+    _not_enrolled(place)
+    claim = place.gateway.directory / "claim"
+    key = ec.generate_private_key(ec.SECP256R1())
+    begins, ends = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    certificate = Authority("Claims", begins).issue_client(subject("claim"), key.public_key(), begins, ends)
+    (claim / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (claim / "key.pem").write_bytes(key_to_pem(key))
+
+
 def _claim_gone(place: BrokenGateway) -> None:
     _not_enrolled(place)
     (place.gateway.directory / "claim" / "certificate.pem").unlink()
@@ -226,6 +240,8 @@ SITUATIONS = [
               "may be read by others (mode 0644)", "sudo chmod 600 DIR/claim/key.pem", 3),
     Breakage("not enrolled, claim gone", _claim_gone, ("set", "claim-unusable"),
               "the claim certificate cannot be read", "Put it in place, or correct the path", 3),
+    Breakage("not enrolled, claim expired", _claim_expired, ("set", "claim-unusable"),
+              "expired at 2025-01-01 00:00:00 UTC", "Put the claim certificate and its key in place", 3),
     Breakage("not enrolled, nothing configured", _nothing_configured, ("set", "not-enrolled"),
               "No claim certificate is configured", "Add `enrollment:`", 3),
     Breakage("key of another certificate", _damaged, ("set", "damaged"), "key.pem changed since it was written",
