@@ -53,7 +53,6 @@ class AgentProcess(Outside):
 
     def __init__(self, path: Path, *, limits: Limits | None = None, lifetime: timedelta | None = None) -> None:
         super().__init__(lifetime=lifetime)
-        self.path = path
         self.log = Log()
         self.gates: ports.Gates | None = None
         self.materials = SoftwareMaterials()
@@ -66,11 +65,16 @@ class AgentProcess(Outside):
             limits=limits or Limits(),
         )
         self.asked_by: User | None = None
-        self.said = path.with_name("confirm")
         self.disk = TroubledDisk()
         self.programs = Programs(lambda: self.current)
         self._ids = itertools.count(1)
         path.mkdir(mode=0o700, exist_ok=True)
+        self.start(path)
+
+    def start(self, path: Path) -> None:
+        """Open a state directory, without a look at the change that may be in flight there."""
+        self.path = path
+        self.said = path.with_name("confirm")
         self._open()
 
     def _open(self) -> None:

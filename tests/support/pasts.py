@@ -1,0 +1,101 @@
+"""Gateways whose past is lived through once in a process: each is the same gateway at the same moment, and has its own.
+
+The rig and its cloud are kept as a pickle, so a copy shares nothing with another that a story can change. Functions
+made in a method go with what they hold on to; authorities, certificates and code are the same in all copies.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import sys
+import threading
+from types import CellType, CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from cryptography.x509 import Certificate
+
+from agent.sandbox.authority import Authority
+from support.rig import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_SHARED = (Authority, Certificate, CodeType)  # which no story changes
+_LOCK = type(threading.RLock())
+_OF_ONE_PROCESS = ("store", "change")  # opened anew for each copy
+_HELD_BY_NONE = "<"  # in the names of lambdas and of functions in functions, which no module holds
+
+
+class _Writer(pickle.Pickler):
+    def __init__(self, to: io.BytesIO, shared: list[object]) -> None:
+        super().__init__(to, pickle.HIGHEST_PROTOCOL)
+        self._shared = shared
+
+    def persistent_id(self, obj: object) -> int | None:
+        """Name what is shared by its place in the list; the same object may be there more than once."""
+        if not isinstance(obj, _SHARED):
+            return None
+        self._shared.append(obj)
+        return len(self._shared) - 1
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Take functions apart that no module holds, and the variables in them."""
+        if isinstance(obj, FunctionType) and _HELD_BY_NONE in obj.__qualname__:
+            return _function, (obj.__code__, obj.__module__, obj.__defaults__, obj.__closure__)
+        if isinstance(obj, CellType):
+            return _cell, (), obj.cell_contents, None, None, _fill
+        return (threading.RLock, ()) if isinstance(obj, _LOCK) else NotImplemented
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, data: bytes, shared: list[object]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._shared = shared
+
+    def persistent_load(self, pid: Any) -> object:
+        """Return what is shared."""
+        return self._shared[pid]
+
+
+def _function(code: CodeType, module: str, defaults: Any, closure: Any) -> FunctionType:
+    return FunctionType(code, vars(sys.modules[module]), code.co_name, defaults, closure)
+
+
+def _cell() -> CellType:
+    return CellType()
+
+
+def _fill(cell: CellType, contents: object) -> None:
+    cell.cell_contents = contents
+
+
+class LivedPast:
+    """What a gateway has been through by the moment at which stories begin."""
+
+    def __init__(self, place: Path, live: Callable[[Rig], object]) -> None:
+        """Have it lived through by a gateway fresh from the factory.
+
+        Args:
+            place: An empty directory, for as long as gateways begin with this past.
+            live: Does to it what has happened to it.
+        """
+        self._state = place / "state"
+        rig = Rig(self._state)
+        live(rig)
+        rig.close()
+        for name in _OF_ONE_PROCESS:
+            delattr(rig, name)
+        data, self._shared = io.BytesIO(), list[object]()
+        _Writer(data, self._shared).dump(rig)
+        self._rig = data.getvalue()
+
+    def begin(self, state: Path) -> Rig:
+        """Return a gateway with this past, which has just started on a state directory that is not there yet."""
+        shutil.copytree(self._state, state, symlinks=True)
+        rig: Rig = _Reader(self._rig, self._shared).load()
+        rig.start(state)
+        rig.engine.recover()
+        return rig
