@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from agent.crypto import keys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.ports import Recovery
+    from support.crashkit.tree import Tree
 
 OTHERS = 0o077
 
@@ -71,9 +73,10 @@ def check_store(
     recovery = recover(path)
     current = check_consumer(path, allowed)
     _check_previous(path, required=previous, current=current, in_flight=recovery.change is not None)
-    _check_litter(path, recovery.change)
+    left = snapshot(path)
+    _check_litter(left, recovery.change)
     check_privacy(path)
-    _check_quiet(path)
+    _check_quiet(path, left)
     return FoundStore(current=current, change=recovery.change, notes=recovery.notes)
 
 
@@ -134,16 +137,15 @@ def _check_previous(path: Path, *, required: bool, current: int | None, in_fligh
             raise InvariantError(f"generation {number} is previous and not whole: {error}") from error
 
 
-def _check_litter(path: Path, change: ChangeRecord | None) -> None:
+def _check_litter(left: Tree, change: ChangeRecord | None) -> None:
     ours = None if change is None else generations.stage_name(change.generation)
-    for item in path.rglob("*"):
+    for item in map(PurePath, left):
         _require(not item.name.startswith(".new-"), f"{item.name} is left over")
         is_stage = item.parent.name == "generations" and item.name.startswith(".")
         _require(not is_stage or item.name == ours, f"the stage {item.name} belongs to no change")
 
 
-def _check_quiet(path: Path) -> None:
-    once = snapshot(path)
+def _check_quiet(path: Path, once: Tree) -> None:
     notes = recover(path).notes
     _require(not notes, f"a second recovery says {notes}")
     changed = differences(once, snapshot(path))
