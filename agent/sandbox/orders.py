@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.backend.values import Check
@@ -78,13 +79,7 @@ def parse(order: str) -> argparse.Namespace:
         OrderError: There is no such order, or its arguments are wrong.
     """
     words = order.split() or ["help"]
-    tree = _OrderParser(prog="order")
-    verbs = tree.add_subparsers(required=True, metavar="ORDER")
-    _add_faults(verbs)
-    _add_endpoint(verbs)
-    _add_fleet(verbs)
-    for word in _PLAIN:
-        verbs.add_parser(word).set_defaults(order=word)
+    tree, verbs = _tree()
     if words[0] not in verbs.choices:
         raise OrderError(f"There is no order {words[0]!r}.", hint="`help` lists them.")
     try:
@@ -94,6 +89,18 @@ def parse(order: str) -> argparse.Namespace:
     except ValueError as error:
         raise refused(order, error) from None
     return found
+
+
+@cache  # making it takes longer than any order
+def _tree() -> tuple[_OrderParser, Verbs]:
+    tree = _OrderParser(prog="order")
+    verbs = tree.add_subparsers(required=True, metavar="ORDER")
+    _add_faults(verbs)
+    _add_endpoint(verbs)
+    _add_fleet(verbs)
+    for word in _PLAIN:
+        verbs.add_parser(word).set_defaults(order=word)
+    return tree, verbs
 
 
 def refused(order: str, why: Exception) -> OrderError:
