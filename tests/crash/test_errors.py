@@ -23,20 +23,25 @@ STEPS = (
 )
 
 
-def _segments() -> dict[tuple[str, str], Segment]:
+Segments = dict[tuple[str, str], "Segment"]
+
+
+@pytest.fixture(name="segments", scope="module")
+def _segments() -> Segments:
+    """Return the steps of all changes; made once for the file, which stays in one process for it."""
     return {(segment.scenario.name, segment.kind): segment for segment in failing.segments()}
 
 
-def test_every_step_of_every_change_is_among_them() -> None:
+def test_every_step_of_every_change_is_among_them(segments: Segments) -> None:
     """Steps that make the same calls are taken once."""
-    assert set(_segments()) >= set(STEPS)
-    assert {kind for _, kind in _segments()} == {kind for _, kind in STEPS}
+    assert set(segments) >= set(STEPS)
+    assert {kind for _, kind in segments} == {kind for _, kind in STEPS}
 
 
 @pytest.mark.parametrize(("scenario", "kind"), STEPS)
-def test_a_step_in_which_calls_fail_leaves_the_set_in_use_alone(scenario: str, kind: str) -> None:
+def test_a_step_in_which_calls_fail_leaves_the_set_in_use_alone(segments: Segments, scenario: str, kind: str) -> None:
     """Nothing but a StoreError comes out, current stays whole, and success is never reported for nothing."""
-    report = failing.fail_everywhere(_segments()[scenario, kind], one_in=ONE_IN)
+    report = failing.fail_everywhere(segments[scenario, kind], one_in=ONE_IN)
     points.visited("failing calls", report.points, at_least=least(50, ONE_IN))
     assert report.complaints == (), report.shown
 
