@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
+from agent.core.values import Kind
 from agent.errors import StoreError
 from agent.store import remains
 
@@ -57,24 +58,25 @@ class OtherSets:
         return {record.generation for record in history if record.phase.succeeded} | self._unrecorded(history)
 
     def _unrecorded(self, history: tuple[ChangeRecord, ...]) -> set[int]:
-        """Return the generations that no record speaks of.
+        """Return the certificates of its own that no record speaks of.
 
-        A change has its record from before its first step until its end is in the history, and what does not become
-        final loses its name: so these were final once, on a disk that came back in part.
+        A change that asks for one has its record from before its first step until its end is in the history, and what
+        does not become final loses its name: so these were final once, on a disk that came back in part. What an import
+        or new anchors made has its name before its record, so a power cut may have left it unproven.
         """
         try:
             change = self._journal.recorded()
         except StoreError:
             return set()  # it may be of any
         spoken_of = {record.generation for record in history} | ({change.generation} if change else set())
-        return {number for number in self._directory.listing().final if number not in spoken_of and self._tells(number)}
+        left = (number for number in self._directory.listing().final if number not in spoken_of)
+        return {number for number in left if self._was_asked_for(number)}
 
-    def _tells(self, number: int) -> bool:
+    def _was_asked_for(self, number: int) -> bool:
         try:
-            self._directory.manifest(number)
+            return self._directory.manifest(number).kind in {Kind.ENROLL, Kind.ROTATE}
         except StoreError:
             return False  # some other directory, or nothing that could be used
-        return True
 
     def fallbacks(self, excluded: int) -> tuple[int, ...]:
         """Return the whole generations that were proven once, best first, without one.

@@ -389,11 +389,8 @@ _AMAZON = frozenset({"Amazon", "Starfield Technologies, Inc.", "Starfield Techno
 def _distrust(top: CertificateFacts, known: anchor_lint.KnownRoots) -> str:
     """Return why the root above a chain is distrusted; it need not be sent, so its name has to do."""
     by_name = {root.name: root.why for root in known.distrusted}
-    return (
-        known.distrust_of(top)
-        or by_name.get(common_name(top.issuer), "")
-        or known.organisations.get(anchor_lint.organisation(top.issuer), "")
-    )
+    by_owner = known.organisations.get(anchor_lint.organisation(top.issuer), "")
+    return known.distrust_of(top) or by_name.get(common_name(top.issuer), "") or by_owner
 
 
 def _legacy_remedy(host: str) -> str:

@@ -132,7 +132,7 @@ PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\nAAAA\n-----END CERTIFICATE-----\n"
         PEM.decode().replace("MIIB", "MI\u00adIB").encode(),
         PEM.decode().replace("-----", "\u2014\u2013-").encode(),
         PEM.replace(b"-----", b"----"),
-        PEM.replace(b"BEGIN", b" BEGIN ").replace(b"END", b" END").replace(b"TE-----", b"TE -----"),
+        PEM.replace(b"BEGIN", b" BEGIN ").replace(b"END", b" END").replace(b"ATE-----", b"ATE -----"),
         b"# of the plant\n#-----BEGIN CERTIFICATE-----\n#MIIA\n#-----END CERTIFICATE-----\n" + PEM,
     ],
 )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.values import Kind
 from agent.store.store import Store
-from support.crashkit.material import NOW
+from support.crashkit.material import NOW, material
 from support.crashkit.scenarios import scenarios
 from support.stores import ZEROS
 from support.surroundings import NOBODY, another_user
@@ -129,3 +130,20 @@ def test_a_directory_of_another_origin_is_no_set_that_was_lost(store: Store, pat
     (path / "generations" / "000007").mkdir()
     shutil.copytree(path / "generations" / "000001", path / "generations" / "000009")
     assert store.others.committed() == {1, 2, 3}
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("kind", [Kind.IMPORT, Kind.TRUST])
+def test_what_has_its_name_before_its_record_is_no_set_that_was_final(
+    store: Store, path: Path, kind: Kind, *, history: bool
+) -> None:
+    """The power may have failed between the two: nothing has proven it, and it is nothing to fall back to."""
+    if not history:
+        (path / "history.jsonl").unlink()
+    ours = material(4)
+    store.prepare(ours.manifest("c4", kind), ours.content, ours.trust)
+    assert store.recover(NOW).change is None
+    assert store.others.committed() == {1, 2, 3}
+    (path / "current").unlink()
+    store.recover(NOW)
+    assert store.current() != 4
