@@ -23,7 +23,7 @@ from agent.operations.owners_eyes import not_for_this_user
 from agent.operations.parameters import Parameters
 from agent.operations.wiring import check_enrolment, load_anchors
 from agent.store import disk
-from agent.system.files import is_directory
+from agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,7 @@ def wrong_type(state_dir: Path) -> Line | None:
         if not isinstance(error.__cause__, NotADirectoryError):
             return None  # it is missing, or this user may not look
         real = Path(os.path.realpath(state_dir))
-        remedy = f"Set `state_dir: {real}`." if is_directory(real) else error.hint
+        remedy = f"Set `state_dir: {real}`." if files.is_directory(real) else error.hint
         return failure("disk", "not-a-directory", str(error), remedy, Exit.CRITICAL)
 
 
@@ -66,13 +66,10 @@ def not_enrolled(config: Config) -> Line:
             text = f"{UNENROLLED}. Whether it can enrol this user may not see: {error}."
             return failure("set", "not-enrolled", text, "Run it with sudo.", Exit.CRITICAL)
         buys = config.enrollment is not None and config.enrollment.token is not None
-        hint = error.hint or "Put the claim certificate and its key in place."
+        hint = files.better(error.hint, "Put the claim certificate and its key in place.")
         return failure("set", "token-unusable" if buys else "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
     text, remedy = f"{UNENROLLED}; {ready} is ready.", "Run `iot-cert enroll`, or start the daemon."
     return failure("set", "not-enrolled", text, remedy, Exit.CRITICAL)
-
-
-PUT_BACK = "Put back what the package or the OS image came with."
 
 
 def way_back(config: Config) -> str:

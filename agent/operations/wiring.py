@@ -26,6 +26,7 @@ from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.operations.parameters import Parameters
 from agent.operations.snapshot import clock_of, made_with, open_store
+from agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,7 @@ T = TypeVar("T")
 
 MACHINE_ID = Path("/etc/machine-id")
 
+PUT_ANCHORS_BACK = "Put back what the package or the OS image came with."
 _ANOTHER_TOKEN = "Put the token of `iot-cert cloud arm` or `readmit` into that file."  # noqa: S105 - a hint
 
 
@@ -189,7 +191,7 @@ def load_anchors(config: Config) -> TrustBundle:
     from agent.crypto import x509  # noqa: PLC0415
 
     data = _read(config.anchors, "trust anchors file")
-    bundle = _usable(str(config.anchors), lambda: x509.read_anchors(data), "Put the baked copy back.")
+    bundle = _usable(str(config.anchors), lambda: x509.read_anchors(data), PUT_ANCHORS_BACK)
     return replace(bundle, provenance=baked_provenance(data))
 
 
@@ -255,7 +257,7 @@ def load_token(path: Path) -> str:
     try:
         return value_of(read_secret(path, "token"))
     except ConfigError as error:
-        raise MaterialError(str(error), hint=error.hint or _ANOTHER_TOKEN) from error
+        raise MaterialError(str(error), hint=files.better(error.hint, _ANOTHER_TOKEN)) from error
     except NoTextError as error:
         raise MaterialError(f"{path}: the token cannot be used: {error}", hint=_ANOTHER_TOKEN) from None
 

@@ -47,6 +47,8 @@ _REMEDIES = {
     errno.ENOMEM: "The gateway is out of memory; what was there before is untouched.",
 }
 
+PUT_IN_PLACE = "Put it in place, or correct the path."
+
 _TO_READ = {
     errno.EACCES: "Run it with sudo; what the agent cannot read needs an owner and a mode by which its user may.",
     errno.ELOOP: "The links there lead in a circle: put the file itself in their place.",
@@ -78,6 +80,11 @@ def is_there(path: Path) -> bool:
 def is_directory(path: Path) -> bool:
     """Whether a path leads to a directory, as `is_there`."""
     return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
+def better(remedy: str, own: str) -> str:
+    """Return a remedy of this module's, or the caller's own where it says no more than that nothing is there."""
+    return own if remedy in {"", PUT_IN_PLACE} else remedy
 
 
 class UnreadableError(Exception):
@@ -146,4 +153,4 @@ def _missing(path: Path) -> str:
         target = os.path.realpath(gone)
         return f"{gone} is a symbolic link to {target}, which is not there: mount its file system, or put it in place."
     above = "" if gone == whole else f": there is no {gone}"
-    return f"Put it in place, or correct the path{above}."
+    return f"Put it in place, or correct the path{above}." if above else PUT_IN_PLACE

@@ -239,7 +239,7 @@ SITUATIONS = [
     Breakage("not enrolled, claim key open", _claim_open, ("set", "claim-unusable"),
               "may be read by others (mode 0644)", "sudo chmod 600 DIR/claim/key.pem", 3),
     Breakage("not enrolled, claim gone", _claim_gone, ("set", "claim-unusable"),
-              "the claim certificate cannot be read", "Put it in place, or correct the path", 3),
+              "the claim certificate cannot be read", "Put the claim certificate and its key in place", 3),
     Breakage("not enrolled, claim expired", _claim_expired, ("set", "claim-unusable"),
               "expired at 2025-01-01 00:00:00 UTC", "Put the claim certificate and its key in place", 3),
     Breakage("not enrolled, nothing configured", _nothing_configured, ("set", "not-enrolled"),

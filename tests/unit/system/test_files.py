@@ -119,3 +119,9 @@ def test_a_remedy_says_nothing_of_a_set_that_may_not_be_there() -> None:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EIO):
         assert "what was there before" in files.remedy(number)
     assert not any("set in use" in files.remedy(number) for number in errno.errorcode)
+
+
+@pytest.mark.parametrize(("remedy", "said"), [("", "own"), (files.PUT_IN_PLACE, "own"), ("Mount it.", "Mount it.")])
+def test_a_caller_that_knows_what_belongs_there_says_so(remedy: str, said: str) -> None:
+    """What the system's error tells beyond that goes before."""
+    assert files.better(remedy, "own") == said
