@@ -101,7 +101,7 @@ class RecordedTerminal:
         ):
             text = re.sub(own, shown, text)
         text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?|(?<!\d)\d\d:\d\d:\d\d", self._moved, text)
-        found = sorted(set(re.findall(r"\b(?=[0-9a-f]*[a-f])[0-9a-f]{8,64}\b", text)), key=text.index)
+        found = sorted(set(re.findall(r"\b[0-9a-f]{8,64}\b", text)), key=text.index)
         starts = dict.fromkeys(own[:8] for own in found)
         for own in sorted(found, key=len, reverse=True):
             text = text.replace(own, _identity(list(starts).index(own[:8]))[: len(own)])
