@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.config.reader import load
 from agent.core.aws import client_ids
 from agent.core.exit_codes import Exit
-from agent.core.report.checks import Line, failure, ok, warning
+from agent.core.report.checks import GO_ON_WITHOUT, Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.dependants import hooks
 from agent.errors import BundleError, ConfigError, MaterialError
@@ -123,7 +123,7 @@ def _for_later(config: Config, thing: str) -> Line | None:
 def _unfit(dependants: Dependants) -> Line | None:
     unasked = " ".join(hooks.unfit(dependants.gates))
     if unasked:
-        return warning("configuration", "gate-unasked", unasked, "Until that is put right, changes go on without it.")
+        return warning("configuration", "gate-unasked", unasked, GO_ON_WITHOUT)
     unconfirmed = hooks.unconfirmed((*dependants.signals, *dependants.units))
     unfit = " ".join((*hooks.unfit(dependants.hooks), *unconfirmed))
     if unfit:

@@ -153,4 +153,4 @@ def _missing(path: Path) -> str:
         target = os.path.realpath(gone)
         return f"{gone} is a symbolic link to {target}, which is not there: mount its file system, or put it in place."
     above = "" if gone == whole else f": there is no {gone}"
-    return f"Put it in place, or correct the path{above}." if above else PUT_IN_PLACE
+    return f"{PUT_IN_PLACE[:-1]}{above}."

@@ -64,9 +64,8 @@ ENVIRONMENT = {
 }
 
 
-_kept: list[
-    Any
-] = []  # an account's policies and tables as they begin: six requests, half of what a test's account costs
+# An account's policies and tables as they begin: six requests, half of what a test's account costs.
+_kept: list[Any] = []
 
 
 class Fate(Enum):

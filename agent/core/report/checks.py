@@ -102,7 +102,7 @@ def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit
 _SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong"})
 
 SET_IT = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then look again."
-
+GO_ON_WITHOUT = "Until that is put right, changes go on without it."
 _SAY_IT_THEMSELVES = (
     "configuration other-thing", "endpoint no-endpoint", "set damaged", "set refused", "set retirement-refused",
     "disk no-space", "disk no-reserve", "connect locked-out", "daemon runtime-directory",
@@ -112,7 +112,7 @@ _SAY_IT_THEMSELVES = (
 # What to do about a finding, by its check and code.
 _REMEDIES = {
     **dict.fromkeys(_SAY_IT_THEMSELVES, ""),
-    "configuration gate-unasked": "Until that is put right, changes go on without it.",
+    "configuration gate-unasked": GO_ON_WITHOUT,
     "configuration configuration-refused": "`iot-cert config check`, then `sudo systemctl reload iot-cert-agent`.",
     "set certificate-expiring": "`iot-cert rotate` replaces it at once.",
     "set change-failed": "`iot-cert explain` says when the next one begins; `iot-cert rotate` begins it at once.",

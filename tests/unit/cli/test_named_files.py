@@ -50,6 +50,13 @@ WRITES = {
 }
 
 
+def spoilt(place: Path, what: str) -> Path:
+    """Return a path at which something stands that is not what a line means."""
+    path = place / "named"
+    SPOILT[what](path)
+    return path
+
+
 Typed = Callable[[str, Path], tuple[int, str]]
 
 
@@ -75,8 +82,7 @@ def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
 @pytest.mark.parametrize("verb", READS)
 def test_what_is_read_and_cannot_be_used_is_named(tmp_path: Path, typed: Typed, verb: str, what: str) -> None:
     """Nothing was begun."""
-    path = tmp_path / "named"
-    SPOILT[what](path)
+    path = spoilt(tmp_path, what)
     code, said = typed(READS[verb], path)
     assert code == 2, said
     assert f"{path}" in said
@@ -88,8 +94,7 @@ def test_what_is_read_and_cannot_be_used_is_named(tmp_path: Path, typed: Typed, 
 @pytest.mark.parametrize("verb", READS_ANY)
 def test_what_may_hold_anything_has_to_be_a_file(tmp_path: Path, typed: Typed, verb: str, what: str) -> None:
     """And one that can be read."""
-    path = tmp_path / "named"
-    SPOILT[what](path)
+    path = spoilt(tmp_path, what)
     code, said = typed(READS_ANY[verb], path)
     assert (code, f"{path}" in said) == (2, True), said
 
@@ -108,8 +113,7 @@ def test_where_nothing_can_be_written_is_named(tmp_path: Path, typed: Typed, ver
 @pytest.mark.parametrize("what", ["a directory", "a pipe", "a link to nothing"])
 def test_what_takes_no_result_is_named(tmp_path: Path, typed: Typed, verb: str, what: str) -> None:
     """With what to do."""
-    path = tmp_path / "named"
-    SPOILT[what](path)
+    path = spoilt(tmp_path, what)
     code, said = typed(WRITES[verb], path)
     assert (code, said.startswith(f"iot-cert: Cannot write {path}: ")) == (2, True), said
     assert len(said.splitlines()) == 2
