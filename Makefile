@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo demo-cloud test read test-all walks mutants bench figures bench-growth bench-peers short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check types style prepare prepare-tests lock clean
+.PHONY: demo demo-cloud test test-all walks mutants bench figures bench-growth bench-peers short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check types style prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -14,14 +14,10 @@ demo-cloud: prepare
 # More processes than cores, since what boots a machine or runs a daemon waits for most of its time.
 CAMPAIGN = sample
 PROCESSES = $(shell n=$$(nproc); echo $$((n > 8 ? n : 8)))
+SUITE = TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q
 test: prepare-tests
-	@$(MAKE) --no-print-directory -j 2 types style read
-	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) \
-		.venv/bin/pytest -q -n $(PROCESSES) --dist worksteal --campaign=$(CAMPAIGN)
-
-# Read all tests once, which compiles them: each of the processes above would do that by itself, for 16 s instead of 6.
-read: prepare-tests
-	@.venv/bin/pytest --collect-only -qq -n 0 >/dev/null || true
+	@$(MAKE) --no-print-directory -j 2 types style
+	@$(SUITE) --processes $(PROCESSES) --campaign=$(CAMPAIGN)
 
 # The same with every case of each campaign, for a night or a release: four to five times the work.
 test-all: CAMPAIGN = whole
@@ -41,13 +37,12 @@ mutants: prepare-tests
 # runs in a process of its own (the daemon, its workers, what is killed) is not counted.
 TESTS = tests/unit tests/scenarios
 coverage: prepare-tests
-	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q -n 4 --dist worksteal \
+	@$(SUITE) --processes 4 \
 		--cov=agent --cov-branch --cov-report=term-missing:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 # What each file of tests costs, in seconds of a processor; TESTS=tests/crash narrows it.
 cpu: prepare-tests
-	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q -n 2 --dist worksteal \
-		--campaign=$(CAMPAIGN) --cpu $(TESTS)
+	@$(SUITE) --processes 2 --campaign=$(CAMPAIGN) --cpu $(TESTS)
 
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import campaigns, cpu, order, surroundings
+from support import campaigns, cpu, parallel, surroundings, warm
 from support.crashkit import points
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Generator
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
@@ -24,13 +25,11 @@ UNTIMED = settings(derandomize=True, deadline=None, database=None, suppress_heal
 settings.register_profile("suite", UNTIMED)
 settings.load_profile("suite")
 
-_GATHERED: Counter[str] = Counter()
-_SPENT: defaultdict[str, float] = defaultdict(float)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Say which part of each campaign is wanted, and whether its cost is."""
     parser.addoption("--campaign", default="sample", help="sample, sample:NUMBER, whole or case:NUMBER of campaigns")
+    parser.addoption("--processes", type=int, default=1, help="run the tests in so many processes")
     parser.addoption("--cpu", action="store_true", help="tell what each file costs, in seconds of a processor")
 
 
@@ -43,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--campaign: {error}") from None
     if config.getoption("--cpu"):
         config.pluginmanager.register(cpu.Meter(), cpu.Meter.__name__)
+    if (processes := config.getoption("--processes")) > 1:
+        gather = partial(_gather, config)
+        config.pluginmanager.register(parallel.Processes(processes, _shared, partial(_counted, config), gather))
     settings.register_profile("suite", UNTIMED, max_examples=len(campaigns.places(campaigns.EXAMPLES, 4)))
     settings.load_profile("suite")
 
@@ -76,16 +78,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out of a sample what is for the whole, and have several processes begin with the tests that take long."""
+    """Leave out of a sample what is for the whole."""
     left_out = [item for item in items if item.get_closest_marker("whole") and campaigns.chosen().sampled]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if processes > 1:
-        items[:] = order.dealt(items, processes, lambda item: item.nodeid, _shared)
 
 
 def _shared(item: pytest.Item) -> str | None:
@@ -101,46 +99,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         surroundings.need_root()
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand this process's counts to the one that prints."""
-    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output["points"] = dict(points.COUNTS)
-        output["cpu"] = _spent(session.config)
+def _counted(config: pytest.Config) -> tuple[Counter[str], dict[str, float], float]:
+    meter = _meter(config)
+    return points.COUNTS, dict(meter.files) if meter else {}, warm.used()
 
 
-def _spent(config: pytest.Config) -> dict[str, float]:
-    meter: cpu.Meter | None = config.pluginmanager.get_plugin(cpu.Meter.__name__)
-    return meter.spent() if meter else {}
+def _gather(config: pytest.Config, counted: tuple[Counter[str], dict[str, float], float]) -> None:
+    visited, files, commands = counted
+    points.COUNTS.update(visited)
+    if meter := _meter(config):
+        meter.gather(files, commands)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """Take the counts of a process that has ended."""
-    del error
-    output = getattr(node, "workeroutput", {})
-    _GATHERED.update(output.get("points", {}))
-    for file, seconds in output.get("cpu", {}).items():
-        _SPENT[file] += seconds
+def _meter(config: pytest.Config) -> cpu.Meter | None:
+    return config.pluginmanager.get_plugin(cpu.Meter.__name__)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many points each method visited, and the figures that tests have measured."""
     _show_figures(terminalreporter)
     _show_cpu(terminalreporter)
-    counts = _GATHERED + points.COUNTS
-    if counts:
+    if points.COUNTS:
         terminalreporter.section("points visited")
         terminalreporter.write_line(f"--campaign={campaigns.chosen()}")
-        for method, number in sorted(counts.items()):
+        for method, number in sorted(points.COUNTS.items()):
             terminalreporter.write_line(f"{number:>8} {method}")
 
 
 def _show_cpu(terminalreporter: pytest.TerminalReporter) -> None:
-    spent = _SPENT or _spent(terminalreporter.config)
-    if spent:
+    if meter := _meter(terminalreporter.config):
         terminalreporter.section("seconds of a processor")
-        for line in cpu.table(spent):
+        for line in cpu.table(meter.spent()):
             terminalreporter.write_line(line)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns, order, surroundings, warm
+from support import campaigns, surroundings, warm
 from support.gateway import COMMAND
 
 if TYPE_CHECKING:
@@ -228,61 +228,7 @@ def test_a_case_that_fails_says_how_it_is_repeated(choose: Callable[[str], campa
     assert campaigns.told(2, "") == ""
 
 
-# -- the order ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("processes", [1, 2, 3, 6, 50])
-def test_each_process_has_its_share_of_the_long_ones_early(processes: int) -> None:
-    """Nothing is left out; what xdist gives to a process begins with a long one and ends with quick ones alone."""
-    long = [f"{order.LONG[0]}test_boot.py::{number}" for number in range(7)]
-    longer = [f"{order.LONG[-1]}::{number}" for number in range(5)]
-    quick = [f"tests/unit/test_x.py::{number}" for number in range(100)]
-
-    taken = order.dealt([*quick[:50], *longer, *quick[50:], *long], processes, str)
-
-    assert sorted(taken) == sorted([*long, *longer, *quick])
-    assert [name for name in taken if name in quick] == quick
-    parts: list[list[str]] = []
-    left = taken
-    for others in reversed(range(processes)):
-        size = len(left) // (others + 1)
-        parts, left = [*parts, left[:size]], left[size:]
-    for part in parts[: len(long) + len(longer)]:
-        assert part[0] in {*long, *longer}
-    for part in parts:
-        places = [place for place, name in enumerate(part) if name not in quick]
-        assert len(places) in {12 // processes, 12 // processes + 1}
-        assert not places or places[-1] <= len(part) * order.BETWEEN
-
-
-def test_between_two_long_ones_stand_quick_ones() -> None:
-    """The one waits while another process computes."""
-    long = [f"{order.LONG[1]}::{number}" for number in range(4)]
-    quick = [f"tests/unit/test_x.py::{number}" for number in range(80)]
-    taken = order.dealt([*long, *quick], 2, str)
-    assert [place for place, name in enumerate(taken) if name in long] == [0, 16, 42, 58]
-
-
-def test_every_second_process_boots_machines() -> None:
-    """The others begin with what waits."""
-    booting = [f"{order.BOOTS}test_boot.py::{number}" for number in range(6)]
-    waiting = [f"{order.LONG[1]}::{number}" for number in range(6)]
-    taken = order.dealt([*booting, *waiting], 4, str)
-    assert [name.startswith(order.BOOTS) for name in taken] == [*[True] * 3, *[False] * 3] * 2
-
-
-def test_what_shares_something_stays_together() -> None:
-    """A gateway that eight tests share is made once."""
-    names = [f"{order.LONG[1]}::{number}" for number in range(9)]
-    taken = order.dealt(names, 3, str, lambda name: "site" if int(name[-1]) % 2 else None)
-    places = [place for place, name in enumerate(taken) if int(name[-1]) % 2]
-    assert sorted(taken) == names
-    assert places == list(range(places[0], places[0] + 4))
-
-
-def test_each_long_one_exists() -> None:
-    """Or begins the name of one that does: a file that was renamed would be taken for a quick one."""
-    assert [name for name in order.LONG if not list(TESTS.parent.glob(f"{name}*"))] == []
+# -- forked commands --------------------------------------------------------------------------------------------------
 
 
 def test_a_forked_command_is_as_one_that_was_started(tmp_path: Path) -> None:

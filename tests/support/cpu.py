@@ -28,22 +28,33 @@ def used() -> float:
 
 
 class Meter:
-    """A plugin of pytest: counts what each file's tests use in this process."""
+    """A plugin of pytest: counts what each file's tests use in this process, and in others that have told theirs.
+
+    Attributes:
+        files: Seconds by file.
+    """
 
     def __init__(self) -> None:
-        self._files: defaultdict[str, float] = defaultdict(float)
+        self.files: defaultdict[str, float] = defaultdict(float)
+        self._elsewhere = 0.0
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Count a test with what it sets up and tears down."""
         before = used()
         outcome = yield
-        self._files[item.nodeid.partition("::")[0]] += used() - before
+        self.files[item.nodeid.partition("::")[0]] += used() - before
         return outcome
 
+    def gather(self, files: Mapping[str, float], commands: float) -> None:
+        """Add what a process that this one has forked used for each file, and for forked commands in all."""
+        for file, seconds in files.items():
+            self.files[file] += seconds
+        self._elsewhere += commands
+
     def spent(self) -> dict[str, float]:
-        """Return the seconds by file, and those of this process that belong to none."""
-        return {**self._files, ELSEWHERE: used() - sum(self._files.values())}
+        """Return the seconds by file, and those that belong to none."""
+        return {**self.files, ELSEWHERE: used() + self._elsewhere - sum(self.files.values())}
 
 
 def table(spent: Mapping[str, float], most: int = 40) -> Iterator[str]:

@@ -1,23 +1,25 @@
-"""In which order a run of several processes takes the tests: those that take long early, with quick ones in between.
+"""In which order a run of several processes takes the tests: long ones early, beside quick ones that compute.
 
-xdist gives each process a part of the list, in one piece, and one that has nothing left the end of another's part
-(``--dist worksteal``). Tests that take long wait for most of their time, the quick ones compute. So the long ones are
-dealt to the parts like cards, and between two of them stand quick ones: while some processes wait others compute, from
-the beginning to the end. The last quick ones come after all that take long, since only those can be shared out evenly.
+Tests that take long wait for most of their time, for a machine that boots or a daemon that is slow to find out; the
+quick ones compute. So some processes have a long one at any time, and the others quick ones, a file at a time, since
+the tests of a file share what they have made. One that has nothing left to do asks for more.
 """
 
 from __future__ import annotations
 
-from itertools import zip_longest
-from typing import TYPE_CHECKING, TypeVar
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 
 BOOTS = "tests/system/"  # machines, of which not all processes should boot one at the same time
-BETWEEN = 0.75  # of the quick ones stand between the long ones
+WAITING = 5 / 8  # of the processes have a long one, as long as there are quick ones
+BOOTING = 3 / 8  # of them boot a machine, as long as there is something else
+MOST = 150  # quick tests that a process takes at once, even if their file has more
 # Folders, and files where their folder is not of one kind; the longest first. They wait, boot, or kill by the hundred.
 LONG = (
     BOOTS,
@@ -37,48 +39,81 @@ LONG = (
 )
 
 
+@dataclass(frozen=True)
+class Unit(Generic[T]):
+    """What one process takes at once.
+
+    Attributes:
+        items: The tests, in the order in which it runs them.
+        kind: Which queue it is in: what boots, other long ones, or quick ones.
+    """
+
+    items: tuple[T, ...]
+    kind: str
+
+
+BOOT, LONG_ONE, QUICK = "boot", "long", "quick"
+
+
+def units(
+    items: Sequence[T], name: Callable[[T], str], shared: Callable[[T], str | None] = lambda _: None
+) -> list[Unit[T]]:
+    """Return the items in units: quick ones by file, long ones one at a time.
+
+    Args:
+        items: What is to be done, in the order of the files.
+        name: Returns an item's file or more, from the project's folder on, with ``::`` after the file.
+        shared: Returns what an item shares with others, so that one process should do them all, or None.
+    """
+    together: dict[object, list[T]] = {}
+    for place, item in enumerate(items):
+        long = rank(name(item)) < len(LONG)
+        together.setdefault(shared(item) or (place if long else (name(item).partition("::")[0],)), []).append(item)
+    found = []
+    for key, those in together.items():
+        size = MOST if isinstance(key, tuple) else len(those)
+        found += [Unit(tuple(those[at : at + size]), _kind(name(those[0]))) for at in range(0, len(those), size)]
+    return sorted(found, key=lambda unit: rank(name(unit.items[0])))
+
+
 def rank(name: str) -> int:
     """Return the place of a test among those that take long, or the number of places for a quick one."""
     return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
 
-def dealt(
-    items: Sequence[T], processes: int, name: Callable[[T], str], shared: Callable[[T], str | None] = lambda _: None
-) -> list[T]:
-    """Return the items in the order in which so many processes end soonest.
-
-    Args:
-        items: What is to be done, in the order of the files.
-        processes: How many share it.
-        name: Returns an item's file or more, from the project's folder on.
-        shared: Returns what an item shares with others, so that one process should do them all, or None.
-    """
-    hands = _hands([item for item in items if rank(name(item)) < len(LONG)], processes, name, shared)
-    quick = [item for item in items if rank(name(item)) == len(LONG)]
-    order: list[T] = []
-    for process, hand in enumerate(hands):
-        part = (len(items) - len(order)) // (processes - process)  # what xdist gives to this one
-        rest = max(0, part - sum(map(len, hand)))
-        order += _mixed(hand, quick[:rest])
-        quick = quick[rest:]
-    return order + quick
+def _kind(name: str) -> str:
+    if rank(name) == len(LONG):
+        return QUICK
+    return BOOT if name.startswith(BOOTS) else LONG_ONE
 
 
-def _mixed(hand: Sequence[Sequence[T]], quick: Sequence[T]) -> list[T]:
-    between = int(len(quick) * BETWEEN) if hand else 0
-    order: list[T] = []
-    for place, unit in enumerate(hand):
-        order += [*unit, *quick[between * place // len(hand) : between * (place + 1) // len(hand)]]
-    return [*order, *quick[between:]]
+class Work(Generic[T]):
+    """The units of a run that are not begun yet, and how many of each kind are in hand."""
 
+    def __init__(self, found: Sequence[Unit[T]], processes: int) -> None:
+        """Take them in the order in which those of a kind are begun; so many processes share them."""
+        self._left = {kind: deque(unit for unit in found if unit.kind == kind) for kind in (BOOT, LONG_ONE, QUICK)}
+        self._processes = processes
+        self._in_hand: Counter[str] = Counter()
 
-def _hands(
-    items: Sequence[T], processes: int, name: Callable[[T], str], shared: Callable[[T], str | None]
-) -> list[list[list[T]]]:
-    units: dict[object, list[T]] = {}
-    for item in sorted(items, key=lambda item: rank(name(item))):
-        units.setdefault(shared(item) or id(item), []).append(item)
-    booting = [unit for unit in units.values() if name(unit[0]).startswith(BOOTS)]
-    others = [unit for unit in units.values() if not name(unit[0]).startswith(BOOTS)]
-    mixed = [unit for pair in zip_longest(booting, others) for unit in pair if unit is not None]
-    return [mixed[process::processes] for process in range(processes)]
+    def take(self) -> Unit[T] | None:
+        """Return what a process that has nothing to do should begin with, or None where nothing is left."""
+        for kind in self._preferred():
+            if self._left[kind]:
+                self._in_hand[kind] += 1
+                return self._left[kind].popleft()
+        return None
+
+    def end(self, unit: Unit[T], left: Sequence[T] = ()) -> None:
+        """Take note that a process has done a unit, or has ended before it came to some, which another one will do."""
+        self._in_hand[unit.kind] -= 1
+        if left:
+            self._left[unit.kind].appendleft(Unit(tuple(left), unit.kind))
+
+    def _preferred(self) -> Iterator[str]:
+        waiting = self._in_hand[BOOT] + self._in_hand[LONG_ONE]
+        if waiting < max(1, int(self._processes * WAITING)):
+            if self._in_hand[BOOT] < max(1, int(self._processes * BOOTING)):
+                yield BOOT
+            yield LONG_ONE
+        yield from (QUICK, LONG_ONE, BOOT)
