@@ -159,24 +159,7 @@ class AwsRegistry:
     def order(self, order: JobOrder) -> None:
         """Make a job (CreateJob); its id follows from what it is for, so one that is there is the same."""
         with suppress(ChangedError), asking({"ResourceAlreadyExistsException"}):
-            self._iot.create_job(
-                jobId=order.job_id,
-                targets=[self._thing_arn + thing for thing in order.things],
-                targetSelection="SNAPSHOT",
-                document=json.dumps(order.document),
-                description=order.reason,
-                jobExecutionsRolloutConfig={"maximumPerMinute": order.pace.per_minute},
-                abortConfig={
-                    "criteriaList": [
-                        {
-                            "failureType": "FAILED",
-                            "action": "CANCEL",
-                            "thresholdPercentage": order.pace.abort_percent,
-                            "minNumberOfExecutedThings": order.pace.abort_after,
-                        }
-                    ]
-                },
-            )
+            self._iot.create_job(**order.request([self._thing_arn + thing for thing in order.things]))
 
 
 def _certificate(described: Mapping[str, Any]) -> Certificate:

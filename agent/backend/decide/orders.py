@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.backend.decide.verdict import is_name
 
@@ -53,6 +54,28 @@ class JobOrder:
     def document(self) -> dict[str, str]:
         """What the gateways are sent."""
         return {"operation": "rotate-certificate", "agent": "iot-cert-agent", "reason": self.reason}
+
+    def request(self, targets: list[str]) -> dict[str, Any]:
+        """Return the request for the job (CreateJob) that begins at once.
+
+        Args:
+            targets: The ARNs of its things, or of a thing group.
+        """
+        criterion = {
+            "failureType": "FAILED",
+            "action": "CANCEL",
+            "thresholdPercentage": self.pace.abort_percent,
+            "minNumberOfExecutedThings": self.pace.abort_after,
+        }
+        return {
+            "jobId": self.job_id,
+            "targets": targets,
+            "targetSelection": "SNAPSHOT",
+            "document": json.dumps(self.document),
+            "description": self.reason,
+            "jobExecutionsRolloutConfig": {"maximumPerMinute": self.pace.per_minute},
+            "abortConfig": {"criteriaList": [criterion]},
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -86,21 +85,7 @@ def job(order: JobOrder, arn: Callable[[str, str], str], window: Window | None, 
         group: The thing group, when the order is to one.
     """
     targets = [arn("thinggroup", group)] if group else [arn("thing", thing) for thing in order.things]
-    criterion = {
-        "failureType": "FAILED",
-        "action": "CANCEL",
-        "thresholdPercentage": order.pace.abort_percent,
-        "minNumberOfExecutedThings": order.pace.abort_after,
-    }
-    request: dict[str, Any] = {
-        "jobId": order.job_id,
-        "targets": targets,
-        "targetSelection": "SNAPSHOT",
-        "document": json.dumps(order.document),
-        "description": order.reason,
-        "jobExecutionsRolloutConfig": {"maximumPerMinute": order.pace.per_minute},
-        "abortConfig": {"criteriaList": [criterion]},
-    }
+    request = order.request(targets)
     if window is not None:
         start, end = (f"{at:%Y-%m-%dT%H:%M}" for at in (window.opens_at, window.closes_at))  # UTC, and no zone
         request["schedulingConfig"] = {"startTime": start, "endTime": end, "endBehavior": "STOP_ROLLOUT"}
