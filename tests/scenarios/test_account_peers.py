@@ -7,6 +7,7 @@ claim, rotation by audit and jobs, the Greengrass rotator, the advanced learning
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from agent.backend.handlers import orders
 from agent.backend.names import Metric
 from agent.backend.values import Status
 from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World
+
+if TYPE_CHECKING:
+    from agent.backend.decide.orders import JobPlan
 
 
 @pytest.fixture(name="world")
@@ -87,15 +91,20 @@ def test_keep_the_last_signed(world: World) -> None:
 def test_mitigation_as_outage(world: World) -> None:
     """A finding about the certificate in use becomes an order to rotate; nothing touches its status."""
     current = world.enrolled()
-    planned = orders.plan(["gw-0042"], "finding 1", "the certificate is 400 days old", world.account)
-    orders.order(planned, world.account)
+    planned = orders.plan(["gw-0042"], "finding 1", "the certificate is 400 days old", world.registry)
+    _order(world, planned)
     assert world.active() == {current}
     assert [order.things for order in world.registry.jobs.values()] == [("gw-0042",)]
-    orders.order(planned, world.account)
-    again = orders.plan(["gw-0042"], "finding 2", "the certificate is 401 days old", world.account)
+    _order(world, planned)
+    again = orders.plan(["gw-0042"], "finding 2", "the certificate is 401 days old", world.registry)
     assert again.orders == ()
     assert "already" in again.skipped["gw-0042"]
     assert len(world.registry.jobs) == 1
+
+
+def _order(world: World, planned: JobPlan) -> None:
+    for order in planned.orders:
+        world.registry.order(order)
 
 
 def test_claim_holder_names_any_thing(world: World) -> None:

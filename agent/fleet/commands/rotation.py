@@ -6,7 +6,8 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from agent.backend.decide.orders import JobPlan, JobTarget, job_targets
+from agent.backend.decide.orders import JobPlan
+from agent.backend.handlers import orders
 from agent.core.exit_codes import Exit
 from agent.core.text import counted
 from agent.fleet.decide import rotation
@@ -51,8 +52,8 @@ def _order_group(task: OperatorTask, pace: Any, window: rotation.Window | None) 
 
 def _plan(task: OperatorTask, pace: Any) -> JobPlan:
     names = sorted(set(task.arguments.things)) or _searched(task)
-    candidates = [_candidate(task, thing) for thing in task.watched(names, "Things looked at", len(names))]
-    return job_targets(candidates, _task_of(task), task.arguments.reason, pace)
+    things = task.watched(names, "Things looked at", len(names))
+    return orders.plan(things, _task_of(task), task.arguments.reason, task.fleet.registry, pace)
 
 
 def _searched(task: OperatorTask) -> list[str]:
@@ -64,17 +65,6 @@ def _searched(task: OperatorTask) -> list[str]:
             hint="Make a group of them (aws iot create-dynamic-thing-group --query-string QUERY) and use --group.",
         )
     return found
-
-
-def _candidate(task: OperatorTask, thing: str) -> JobTarget:
-    registry = task.fleet.registry
-    attached = registry.certificates_of(thing)
-    found = (registry.certificate(item) for item in attached or ())
-    return JobTarget(
-        thing=thing,
-        certificates=None if attached is None else tuple(item for item in found if item is not None),
-        jobs=registry.orders_of(thing) if attached else (),
-    )
 
 
 def _task_of(task: OperatorTask) -> str:

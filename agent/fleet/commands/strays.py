@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.deletion import CertificateKind, classify
+from agent.backend.decide.deletion import CertificateKind
+from agent.backend.handlers.orders import strays
 from agent.core.exit_codes import Exit
 from agent.core.text import counted
 
@@ -18,22 +19,20 @@ _A_SECOND = 5  # of the ten ListPrincipalThings that AWS answers to the account;
 def orphans(task: OperatorTask) -> Exit:
     """Look at each certificate of the account, with room left for gateways, and tell of each as it is found."""
     seen: dict[CertificateKind, int] = {}
-    registry, store = task.fleet.registry, task.fleet.store
-    for certificate in task.watched(registry.everything(), "Certificates looked at, five a second at most"):
+    found = strays(task.fleet.registry, task.fleet.store, task.now)
+    for certificate, judged in task.watched(found, "Certificates looked at, five a second at most"):
         task.pause(1 / _A_SECOND)
-        name = certificate.certificate_id
-        judged = classify(certificate, registry.things_of(name), store.record(name), task.now)
         seen[judged.kind] = seen.get(judged.kind, 0) + 1
         if judged.kind in _FINE and not task.arguments.all:
             continue
-        made = f"{certificate.created_at:%Y-%m-%d}"
+        name, made = certificate.certificate_id, f"{certificate.created_at:%Y-%m-%d}"
         told = {"certificate": name, "kind": judged.kind.value, "status": certificate.status.value, "created": made}
         remedy = [f"  {judged.remedy}"] if judged.remedy else []
         line = f"  {judged.kind}, made {made}. {judged.why}"
         task.output.tell({**told, "why": judged.why}, name, line, *remedy)
-    strays, every = sum(count for kind, count in seen.items() if kind not in _FINE), sum(seen.values())
-    if not every or not (strays or task.arguments.all):
+    told_of, every = sum(count for kind, count in seen.items() if kind not in _FINE), sum(seen.values())
+    if not every or not (told_of or task.arguments.all):
         task.output.nothing(f"{counted(every, 'certificate')}, none of them to be looked at.")
         return Exit.DONE
-    task.show([f"{counted(every, 'certificate')}, {strays} of them to be looked at."])
-    return Exit.DEGRADED if strays else Exit.DONE
+    task.show([f"{counted(every, 'certificate')}, {told_of} of them to be looked at."])
+    return Exit.DEGRADED if told_of else Exit.DONE

@@ -11,11 +11,11 @@ def test_a_plan_orders_nothing_and_an_order_is_made_once() -> None:
     world = World()
     world.enrolled("0001")
     world.enrolled("0002")
-    planned = orders.plan(["gw-0001", "gw-0002", "gw-0003"], "ticket 17", "because", world.account)
+    planned = orders.plan(["gw-0001", "gw-0002", "gw-0003"], "ticket 17", "because", world.registry)
     assert world.registry.jobs == {}
     assert planned.skipped == {"gw-0003": "There is no such thing."}
-    orders.order(planned, world.account)
-    orders.order(planned, world.account)
+    for order in (*planned.orders, *planned.orders):
+        world.registry.order(order)
     assert [order.things for order in world.registry.jobs.values()] == [("gw-0001", "gw-0002")]
 
 
@@ -27,7 +27,8 @@ def test_what_is_in_the_account_is_told_one_by_one() -> None:
     assert "code" not in world.retire(new, old)
     world.registry.add(CLAIM, world.now - 3 * HOUR, Status.ACTIVE)
     pending = world.issue()
-    told = {certificate.certificate_id: found.kind for certificate, found in orders.strays(world.account)}
+    found = orders.strays(world.registry, world.account.store, world.now)
+    told = {certificate.certificate_id: judged.kind for certificate, judged in found}
     assert told == {
         old: CertificateKind.RETIRED,
         new: CertificateKind.IN_USE,
