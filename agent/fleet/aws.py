@@ -74,6 +74,16 @@ class DeployedStack:
         """How long what the stack's signer signs is to live; a stack of before it has no such parameter."""
         return timedelta(hours=int(self.parameters.get("LifetimeHours") or 24))
 
+    @property
+    def gateway_policies(self) -> tuple[str, str]:
+        """The policies that the stack has for a gateway, by name: of its sessions, and of its rotations."""
+        return f"{self.outputs['Prefix']}-gateway-session", f"{self.outputs['Prefix']}-gateway-rotation"
+
+    @property
+    def claim_policy(self) -> str:
+        """The policy that the stack has for a claim certificate, by name."""
+        return f"{self.outputs['Prefix']}-claim"
+
     def iot_arn(self, kind: str, name: str = "") -> str:
         """Return the ARN of something in AWS IoT Core, such as ``thing`` or ``cert``."""
         _, partition, _, region, account, _ = self.arn.split(":", 5)
@@ -154,14 +164,6 @@ class Fleet:
         )
         return [item for page in pages for item in page["StackResourceDrifts"]]
 
-    def is_thing(self, thing: str) -> bool:
-        """Return whether there is a thing of a name (DescribeThing)."""
-        try:
-            self.iot.describe_thing(thingName=thing)
-        except self.iot.exceptions.ResourceNotFoundException:
-            return False
-        return True
-
     def count(self, query: str) -> int:
         """Return how many things a query of fleet indexing finds (GetStatistics)."""
         found = self.iot.get_statistics(indexName=INDEX, queryString=query)
@@ -191,6 +193,10 @@ class Fleet:
     def index_things(self, configuration: Mapping[str, Any]) -> None:
         """Have fleet indexing of things be so, and nothing else (UpdateIndexingConfiguration)."""
         self.iot.update_indexing_configuration(thingIndexingConfiguration=configuration)
+
+    def endpoint(self) -> str:
+        """Return the account's address for data (DescribeEndpoint)."""
+        return str(self.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"])
 
     def has_certificate(self, policy: str) -> bool:
         """Return whether a policy is attached to a certificate (ListTargetsForPolicy)."""

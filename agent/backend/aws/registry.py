@@ -57,7 +57,7 @@ class AwsRegistry:
         pages = self._pages("list_thing_principals", thingName=thing)
         principals = [principal for page in pages for principal in page["principals"]]
         found = (name for name in principals if name.startswith(self._certificate_arn))
-        if not principals and not self._is_there(thing):
+        if not principals and not self.is_thing(thing):
             return None
         return tuple(name.removeprefix(self._certificate_arn) for name in found)
 
@@ -89,7 +89,8 @@ class AwsRegistry:
             for execution in page["executionSummaries"]
         )
 
-    def _is_there(self, thing: str) -> bool:
+    def is_thing(self, thing: str) -> bool:
+        """Return whether there is a thing of a name (DescribeThing)."""
         with suppress(GoneError), asking(MISSING):
             self._iot.describe_thing(thingName=thing)
             return True

@@ -70,8 +70,7 @@ def _judged(task: OperatorTask, found: IndexedThing) -> Adoption:
         return Adoption(thing=thing, why=f"Its attribute {attribute} is no serial number.")
     names = fleet.registry.certificates_of(thing)
     held = None if names is None else [item for item in (_held(task, name) for name in names) if item is not None]
-    own = (f"{fleet.stack.outputs['Prefix']}-gateway-session", f"{fleet.stack.outputs['Prefix']}-gateway-rotation")
-    return adopt(thing, held, own, (serial, fleet.store.device(serial)), task.now)
+    return adopt(thing, held, fleet.stack.gateway_policies, (serial, fleet.store.device(serial)), task.now)
 
 
 def _held(task: OperatorTask, name: str) -> AdoptableCertificate | None:

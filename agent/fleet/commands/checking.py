@@ -57,25 +57,23 @@ def _drift(task: OperatorTask) -> list[AccountFinding]:
 
 
 def _policies(task: OperatorTask) -> list[AccountFinding]:
-    outputs = task.fleet.stack.outputs
-    names = [f"{outputs['Prefix']}-gateway-session", f"{outputs['Prefix']}-gateway-rotation"]
+    names, template = task.fleet.stack.gateway_policies, task.fleet.stack.outputs["RotationTemplate"]
     texts = [task.fleet.iot.get_policy(policyName=name)["policyDocument"] for name in names]
-    return [drift.of_policies(names, texts, outputs["RotationTemplate"])]
+    return [drift.of_policies(names, texts, template)]
 
 
 def _endpoint(task: OperatorTask) -> list[AccountFinding]:
-    return [examination.of_endpoint(task.fleet.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"])]
+    return [examination.of_endpoint(task.fleet.endpoint())]
 
 
 def _templates(task: OperatorTask) -> list[AccountFinding]:
     fleet, outputs = task.fleet, task.fleet.stack.outputs
-    prefix = outputs["Prefix"]
-    policies = (f"{prefix}-gateway-session", f"{prefix}-gateway-rotation")
+    hook = f"{outputs['Prefix']}-hook"
     return [
         finding
         for name in (outputs["EnrolmentTemplate"], outputs["RotationTemplate"])
         for finding in examination.of_template(
-            name, fleet.iot.describe_provisioning_template(templateName=name), policies, f"{prefix}-hook"
+            name, fleet.iot.describe_provisioning_template(templateName=name), fleet.stack.gateway_policies, hook
         )
     ]
 
@@ -86,7 +84,7 @@ def _rule(task: OperatorTask) -> list[AccountFinding]:
 
 
 def _claims(task: OperatorTask) -> list[AccountFinding]:
-    policy = f"{task.fleet.stack.outputs['Prefix']}-claim"
+    policy = task.fleet.stack.claim_policy
     pages = task.fleet.iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
     return [examination.of_claims(policy, [target for page in pages for target in page["targets"]])]
 

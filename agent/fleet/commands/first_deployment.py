@@ -86,7 +86,7 @@ def _begin(found: Trial) -> None:
     """
     task, device = found.task, found.device
     serial, thing = task.arguments.serial, task.arguments.serial
-    if task.fleet.store.device(serial) is not None or task.fleet.is_thing(thing):
+    if task.fleet.store.device(serial) is not None or task.fleet.registry.is_thing(thing):
         raise UsageError(f"The serial number or the thing {serial} is there already.", hint="--serial names another.")
     if task.arguments.anchors is not None:
         read_bounded(task.arguments.anchors, MAX_MATERIAL, "trust anchors file")
@@ -100,7 +100,7 @@ def _begin(found: Trial) -> None:
     claim, texts = task.fleet.make_claim()
     known = {"serial": serial, "thing": thing, "claim": claim}
     device.make(known, texts, _place(task), (outputs["EnrolmentTemplate"], outputs["RotationTemplate"]))
-    task.fleet.registry.attach_policy(f"{outputs['Prefix']}-claim", claim)
+    task.fleet.registry.attach_policy(stack.claim_policy, claim)
     if not device.transcript.read_text():
         region = stack.arn.split(":")[3]
         _append(device, trial.beginning(region, outputs.get("CodeKey", "(not told)"), __version__, task.now))
@@ -108,7 +108,7 @@ def _begin(found: Trial) -> None:
 
 def _place(task: OperatorTask) -> TrialPlace:
     given = task.arguments
-    endpoint = given.endpoint or task.fleet.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
+    endpoint = given.endpoint or task.fleet.endpoint()
     return TrialPlace(endpoint=endpoint, port=given.port, anchors=given.anchors.absolute() if given.anchors else None)
 
 

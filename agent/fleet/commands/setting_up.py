@@ -40,7 +40,7 @@ def _index(task: OperatorTask) -> None:
 
 
 def _claim(task: OperatorTask) -> None:
-    policy = f"{task.fleet.stack.outputs['Prefix']}-claim"
+    policy = task.fleet.stack.claim_policy
     if task.fleet.has_certificate(policy) and task.arguments.claim is None:
         _tell(task, "claim certificate", made=False, text=f"A certificate has the policy {policy} already.")
         return
