@@ -16,7 +16,6 @@ UNAUTHORISED = frozenset({401, 403})
 NOT_FOUND = 404
 SERVER_ERRORS = 500
 
-WAITS = "The agent waits and retries."
 ASKS_AGAIN = "The agent asks again over a new connection."
 
 MAX_QUOTED = 200  # characters of a service's own message that are repeated
@@ -25,6 +24,12 @@ MAX_QUOTED = 200  # characters of a service's own message that are repeated
 def network(code: Code, message: str, remedy: str = "", *, promise: str = RETRIES) -> Failure:
     """Return a failure of the way to the cloud, after which the agent tries again by itself."""
     return Failure(kind=FailureClass.NETWORK, code=code, message=message, remedy=remedy, promise=promise)
+
+
+def throttled(message: str, remedy: str) -> Failure:
+    """Return that the cloud has no room for this gateway now, which the agent waits for."""
+    kind, code = FailureClass.THROTTLED, Code.THROTTLED
+    return Failure(kind=kind, code=code, message=message, remedy=remedy, promise="The agent waits and retries.")
 
 
 def name_not_found(host: str) -> Failure:
@@ -177,13 +182,10 @@ def silent() -> Failure:
 
 def not_mqtt(host: str, port: int, why: str) -> Failure:
     """A server that was verified took the connection and answered with what MQTT does not have there."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.NOT_MQTT,
-        message=f"What answers as {host} on port {port} broke the rules of MQTT when it was to take the connection "
-        f"({why}).",
-        remedy="Check `endpoint`, `port` and `alpn`; if they are right, the endpoint's owner must act.",
-        promise=RETRIES,
+    return network(
+        Code.NOT_MQTT,
+        f"What answers as {host} on port {port} broke the rules of MQTT when it was to take the connection ({why}).",
+        "Check `endpoint`, `port` and `alpn`; if they are right, the endpoint's owner must act.",
     )
 
 
@@ -199,12 +201,8 @@ def not_authorised(what: str, why: str = "") -> Failure:
 
 def connect_throttled(why: str) -> Failure:
     """The broker is too busy for this client."""
-    return Failure(
-        kind=FailureClass.THROTTLED,
-        code=Code.THROTTLED,
-        message=f"The broker has no room for this connection now ({why}).",
-        remedy="If it lasts, look at the account's limits.",
-        promise=WAITS,
+    return throttled(
+        f"The broker has no room for this connection now ({why}).", "If it lasts, look at the account's limits."
     )
 
 
@@ -310,13 +308,7 @@ def refused(operation: str, status: int, code: str, text: str) -> Failure:
     """The service answered with a refusal; its status decides the class."""
     quoted = in_one_line(text)
     if status == TOO_MANY_REQUESTS:
-        return Failure(
-            kind=FailureClass.THROTTLED,
-            code=Code.THROTTLED,
-            message=f"{operation} was throttled: {quoted}.",
-            remedy="The account's quota is used up for now.",
-            promise=WAITS,
-        )
+        return throttled(f"{operation} was throttled: {quoted}.", "The account's quota is used up for now.")
     if status in UNAUTHORISED:
         return Failure(
             kind=FailureClass.POLICY,

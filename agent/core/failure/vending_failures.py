@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
-from agent.core.failure.failures import SERVER_ERRORS, TOO_MANY_REQUESTS, WAITS, in_one_line, network
+from agent.core.failure.failures import SERVER_ERRORS, TOO_MANY_REQUESTS, in_one_line, network, throttled
 from agent.core.failure.readmission import SERIAL, command, serial_of
 
 REFUSED = 403
@@ -71,13 +71,8 @@ def declined(status: int, message: str, serial: str, *, its_own: bool) -> Failur
     if status >= SERVER_ERRORS or status in _NOT_NOW:
         return unheard(f"status {status}")
     if status == TOO_MANY_REQUESTS:
-        return Failure(
-            kind=FailureClass.THROTTLED,
-            code=Code.THROTTLED,
-            message=f"The vending machine was asked too often {said}",
-            remedy="Gateways behind one address share its limit.",
-            promise=WAITS,
-        )
+        text = f"The vending machine was asked too often {said}"
+        return throttled(text, "Gateways behind one address share its limit.")
     if status == REFUSED and its_own:
         return Failure(
             kind=FailureClass.PROTOCOL,
