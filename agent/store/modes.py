@@ -53,11 +53,7 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
         yield from _all_kept(state_dir, own.st_uid)
     mode = stat.S_IMODE(own.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IRWXO):
-        yield Exposed(
-            code="mode",
-            text=f"{state_dir} is open to others (mode {mode:04o}).",
-            remedy=f"sudo chmod g-w,o-rwx {state_dir}",
-        )
+        yield _open(state_dir, mode, "is open to", "g-w,o-rwx")
     for path in (state_dir / "generations", *sorted(state_dir.glob("generations/*"))):
         yield from _of_directory(path, own.st_uid, state_dir)
     for path in sorted(state_dir.glob("*")):
@@ -67,8 +63,7 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
     if secret is not None and os.access(secret, os.F_OK) and secret.is_file():  # no device's
         mode = stat.S_IMODE(secret.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            text = f"{secret} may be read by others (mode {mode:04o})."
-            yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-rwx {secret}")
+            yield _open(secret, mode, "may be read by", "go-rwx")
     for path in operators:
         yield from _of_operators(path)
 
@@ -80,8 +75,12 @@ def _of_operators(path: Path) -> Iterator[Exposed]:
     except OSError:
         return  # another look tells
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        text = f"{path} may be written by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"sudo chmod o-w {path}")
+        yield _open(path, mode, "may be written by", "o-w")
+
+
+def _open(path: Path, mode: int, does: str, change: str) -> Exposed:
+    text = f"{path} {does} others (mode {mode:04o})."
+    return Exposed(code="mode", text=text, remedy=f"sudo chmod {change} {path}")
 
 
 def _all_kept(state_dir: Path, owner: int) -> Iterator[Exposed]:
@@ -101,10 +100,9 @@ def _kept(path: Path, owner: int, file: int, *, told: bool) -> Iterator[Exposed]
         file: What the agent needs of a file's mode.
         told: Whether it is told already that nothing can be changed.
     """
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return  # cleared away meanwhile
+    status = _status(path)
+    if status is None:
+        return
     directory = stat.S_ISDIR(status.st_mode)
     needed = stat.S_IRWXU if directory else file
     if status.st_uid != owner or not (directory or stat.S_ISREG(status.st_mode)):
@@ -119,34 +117,34 @@ def _kept(path: Path, owner: int, file: int, *, told: bool) -> Iterator[Exposed]
 
 def _of_directory(path: Path, owner: int, state_dir: Path) -> Iterator[Exposed]:
     """Return whether others may put files of their own in the place of those in a directory, and whose it is."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
+    status = _status(path)
+    if status is None or not stat.S_ISDIR(status.st_mode):
         return
     mode = stat.S_IMODE(status.st_mode)
-    if stat.S_ISDIR(status.st_mode) and mode & _WRITE:
-        text = f"{path} may be written by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-w {path}")
-    if stat.S_ISDIR(status.st_mode):
-        yield from _owned(path, status, owner, state_dir)
+    if mode & _WRITE:
+        yield _open(path, mode, "may be written by", "go-w")
+    yield from _owned(path, status, owner, state_dir)
 
 
 def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterator[Exposed]:
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return  # cleared away meanwhile
-    if stat.S_ISDIR(status.st_mode):
+    status = _status(path)
+    if status is None or stat.S_ISDIR(status.st_mode):
         return
     mode = stat.S_IMODE(status.st_mode)
     if secret and not stat.S_ISLNK(status.st_mode) and mode & (_WRITE | stat.S_IRWXO):
         does = "read" if mode & stat.S_IROTH else "written"
-        text = f"{path} may be {does} by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"sudo chmod g-w,o-rwx {path}")
+        yield _open(path, mode, f"may be {does} by", "g-w,o-rwx")
     elif stat.S_ISREG(status.st_mode) and mode & _WRITE:
-        text = f"{path} may be written by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-w {path}")
+        yield _open(path, mode, "may be written by", "go-w")
     yield from _owned(path, status, owner, state_dir)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Return what is at a path itself; None where it was cleared away meanwhile."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def _owned(path: Path, status: os.stat_result, owner: int, state_dir: Path) -> Iterator[Exposed]:
