@@ -18,7 +18,7 @@ from agent.system import files, forks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent.config.values import Config
+    from agent.config.values import Config, EnrollmentConfig
     from agent.errors import AgentError
 
 
@@ -37,11 +37,13 @@ def _unreadable(config: Config) -> tuple[str, ...]:
     owner = config.state_dir.stat().st_uid
     if owner == 0:
         return ()
-    named = list(dict.fromkeys(path for path in _named(config) if files.is_there(path)))
+    enrolls = to_enrol_with(config)
+    paths = (config.path.absolute(), *(path for _, path in named(config)), *(enrolls.files if enrolls else ()))
+    there = list(dict.fromkeys(path for path in paths if files.is_there(path)))
     return tuple(
         f"{path} may be read by root and not by the user that the agent works as ({owner}): give it one that this user "
         "may read."
-        for path in _denied(named, config.state_dir, os.R_OK)
+        for path in _denied(there, config.state_dir, os.R_OK)
     )
 
 
@@ -83,17 +85,23 @@ def _unusable_runtime(config: Config) -> Iterator[str]:
             yield f"runtime_dir {denied} cannot be written by the agent's user: see owner, mode and `findmnt -T`."
 
 
-def _named(config: Config) -> Iterator[Path]:
-    yield from (config.path.absolute(), config.anchors, *(item.path for item in config.watch))
+def named(config: Config) -> Iterator[tuple[str, Path]]:
+    """Yield the files that the configuration names for the agent to read or to run: the key that names each, and it."""
+    yield "trust.anchors", config.anchors
+    yield from (("watch", item.path) for item in config.watch)
     if config.trust.root is not None:
-        yield config.trust.root
+        yield "trust.root", config.trust.root
     if config.proxy is not None and config.proxy.password_file is not None:
-        yield config.proxy.password_file
+        yield "proxy.password_file", config.proxy.password_file
     if config.notices is not None:
-        yield Path(config.notices.command[0])
-    enrollment, enrolled = config.enrollment, (config.state_dir / "current").is_symlink()
-    if enrollment is not None and (enrollment.token is not None or not enrolled):  # a token is for a rescue, too
-        yield from enrollment.files
+        yield "notices.command", Path(config.notices.command[0])
+
+
+def to_enrol_with(config: Config) -> EnrollmentConfig | None:
+    """Return what the agent may yet enrol with; None where there is nothing, or it has enrolled by a claim."""
+    enrollment = config.enrollment
+    enrolled = os.path.islink(config.state_dir / "current")  # noqa: PTH114 - Path's raises for who may not look
+    return enrollment if enrollment and (enrollment.token or not enrolled) else None  # a token is for a rescue, too
 
 
 def _denied(paths: Sequence[Path], state_dir: Path, mode: int) -> list[Path]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.config.values import FileValue
 from agent.dependants.units import Systemd
+from agent.operations.owners_eyes import named, to_enrol_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -137,22 +138,14 @@ def _kept(
 
 
 def _reads(config: Config) -> list[tuple[str, Path]]:
-    found = [("trust.anchors", config.anchors), *(("watch", item.path) for item in config.watch)]
-    if config.trust.root is not None:
-        found.append(("trust.root", config.trust.root))
-    if config.proxy is not None and config.proxy.password_file is not None:
-        found.append(("proxy.password_file", Path(config.proxy.password_file)))
-    if config.notices is not None:
-        found.append(("notices.command", Path(config.notices.command[0])))
-    if config.rotation.inhibit_file is not None:
-        found.append(("rotation.inhibit_file", config.rotation.inhibit_file))
-    found += _parameters("rotation", config.rotation.parameters)
-    enrollment = config.enrollment
-    enrolled = os.path.islink(config.state_dir / "current")  # noqa: PTH114 - Path's raises for who may not look
-    if enrollment is not None and (enrollment.token is not None or not enrolled):  # a token is for a rescue, too
-        section = "enrollment.claim" if enrollment.token is None else "enrollment"
-        found += [(section, path) for path in enrollment.files]
-        found += _parameters("enrollment", enrollment.parameters)
+    found, rotation, enrolls = list(named(config)), config.rotation, to_enrol_with(config)
+    if rotation.inhibit_file is not None:
+        found.append(("rotation.inhibit_file", rotation.inhibit_file))
+    found += _parameters("rotation", rotation.parameters)
+    if enrolls is not None:
+        section = "enrollment.claim" if enrolls.token is None else "enrollment"
+        found += [(section, path) for path in enrolls.files]
+        found += _parameters("enrollment", enrolls.parameters)
     return found
 
 
