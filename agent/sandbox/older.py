@@ -8,7 +8,7 @@ So everything behind it, the broker too, meets MQTT 5 alone. Rules:
 
 from __future__ import annotations
 
-from agent.sandbox.packets import MAX_PACKET, HangUpError, PacketKind, kind_of
+from agent.sandbox.packets import MAX_PACKET, HangUpError, PacketKind, kind_of, variable_integer
 
 _BEGINNING, _LEVEL_5 = b"\x00\x04MQTT\x04", 5
 _LEVEL_AT = 6  # behind the name, which is MQTT in both
@@ -111,22 +111,12 @@ def _after_text(body: bytes, at: int) -> int:
 
 
 def _after_properties(body: bytes, at: int) -> int:
-    length, at = _number(body, at)
+    length, at = variable_integer(body, at)
     return at + length
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Return a variable byte integer and where it ends."""
-    value = shift = 0
-    data = data[: at + 4]  # the longest there is
-    while data[at] & 0x80:
-        value |= (data[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    return value | data[at] << shift, at + 1
-
-
 def _body(frame: bytes) -> bytes:
-    return frame[_number(frame, 1)[1] :]
+    return frame[variable_integer(frame, 1)[1] :]
 
 
 def _frame(first: int, body: bytes) -> bytes:

@@ -64,6 +64,20 @@ async def read(reader: asyncio.StreamReader) -> bytes:
     return bytes(header) + await reader.readexactly(length)
 
 
+def variable_integer(data: bytes, at: int) -> tuple[int, int]:
+    """Return the variable byte integer at a place, and where it ends.
+
+    Raises:
+        IndexError: The data end before it does, or it has more bytes than MQTT allows.
+    """
+    value = shift = 0
+    data = data[: at + _VARIABLE_INTEGER]
+    while data[at] & _MORE:
+        value |= (data[at] & _SEVEN_BITS) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1
+
+
 def decode(frame: bytes, packet_type: type[P]) -> P:
     """Return a whole packet as the library reads it.
 
@@ -126,13 +140,8 @@ class _Walk:
         return self._frame[start : self._at]
 
     def number(self) -> int:
-        value = 0
-        for place in range(_VARIABLE_INTEGER):
-            byte = self.skip(1)[0]
-            value |= (byte & _SEVEN_BITS) << (7 * place)
-            if byte < _MORE:
-                return value
-        raise ValueError("variable byte integer")
+        value, self._at = variable_integer(self._frame, self._at)
+        return value
 
     def binary(self) -> bytes:
         return self.skip(int.from_bytes(self.skip(2), "big"))
