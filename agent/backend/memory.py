@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import count
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.backend.decide.rotation import MOST_POLICIES
 from agent.backend.errors import ChangedError
@@ -265,8 +265,7 @@ class MemoryStore:
 
     def save_device(self, device: Device) -> None:
         """Write the row of a serial number."""
-        _follows(self.devices.get(device.serial), device)
-        self.devices[device.serial] = replace(device, version=device.version + 1)
+        self.devices[device.serial] = _written(self.devices.get(device.serial), device)
 
     def record(self, certificate_id: str) -> Record | None:
         """Return the row of a certificate."""
@@ -274,8 +273,7 @@ class MemoryStore:
 
     def save_record(self, record: Record) -> None:
         """Write the row of a certificate."""
-        _follows(self.records.get(record.certificate_id), record)
-        self.records[record.certificate_id] = replace(record, version=record.version + 1)
+        self.records[record.certificate_id] = _written(self.records.get(record.certificate_id), record)
 
     def due(self, now: datetime, limit: int) -> tuple[Record, ...]:
         """Return what may be deleted, the longest due first."""
@@ -288,8 +286,7 @@ class MemoryStore:
 
     def save_replacement(self, replacement: Replacement) -> None:
         """Write the row of a thing whose device is replaced."""
-        _follows(self.replaced.get(replacement.thing), replacement)
-        self.replaced[replacement.thing] = replace(replacement, version=replacement.version + 1)
+        self.replaced[replacement.thing] = _written(self.replaced.get(replacement.thing), replacement)
 
     def replacements(self, now: datetime, limit: int) -> tuple[Replacement, ...]:
         """Return what is to be looked at, the longest due first."""
@@ -302,8 +299,7 @@ class MemoryStore:
 
     def save_signer(self, signer: Signer) -> None:
         """Write the row of the signer."""
-        _follows(self.signing, signer)
-        self.signing = replace(signer, version=signer.version + 1)
+        self.signing = _written(self.signing, signer)
 
     def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
         """Count a certificate once."""
@@ -328,12 +324,14 @@ class MemoryStore:
         return self.tallies[name]
 
 
-_Row: TypeAlias = Device | Record | Replacement | Signer
+_R = TypeVar("_R", Device, Record, Replacement, Signer)
 
 
-def _follows(row: _Row | None, new: _Row) -> None:
+def _written(row: _R | None, new: _R) -> _R:
+    """Return a row as it is once it is written, if it is the one that was read."""
     if (row.version if row else 0) != new.version:
         raise ChangedError("The row was written meanwhile.")
+    return replace(new, version=new.version + 1)
 
 
 class MemoryOutbox:

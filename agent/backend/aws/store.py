@@ -7,7 +7,7 @@ is lost is tried again by botocore and then fails its condition; the handler rea
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.backend import items
 from agent.backend.aws.clients import Clients, asking
@@ -16,11 +16,13 @@ from agent.backend.names import DUE_INDEX, DUE_REPLACEMENT, DUE_SHARDS, REPLACIN
 from agent.backend.values import Signer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import date
 
     from agent.backend.items import Item
     from agent.backend.values import Device, Record, Replacement
+
+T = TypeVar("T")
 
 _FAILED = {"ConditionalCheckFailedException"}
 _AFTERWARDS = timedelta(days=2)  # until a row that has done its duty goes
@@ -35,8 +37,7 @@ class AwsStore:
 
     def device(self, serial: str) -> Device | None:
         """Return the row of a serial number."""
-        item = self._get(self._devices, {"serial": items.text(serial)})
-        return items.device_of(item) if item else None
+        return self._row(self._devices, "serial", serial, items.device_of)
 
     def save_device(self, device: Device) -> None:
         """Write the row of a serial number."""
@@ -44,8 +45,7 @@ class AwsStore:
 
     def record(self, certificate_id: str) -> Record | None:
         """Return the row of a certificate."""
-        item = self._get(self._certificates, {"certificate_id": items.text(certificate_id)})
-        return items.record_of(item) if item else None
+        return self._row(self._certificates, "certificate_id", certificate_id, items.record_of)
 
     def save_record(self, record: Record) -> None:
         """Write the row of a certificate."""
@@ -58,8 +58,7 @@ class AwsStore:
 
     def replacement(self, thing: str) -> Replacement | None:
         """Return the row of a thing whose device is replaced."""
-        item = self._get(self._certificates, {"certificate_id": items.text(REPLACING + thing)})
-        return items.replacement_of(item) if item else None
+        return self._row(self._certificates, "certificate_id", REPLACING + thing, items.replacement_of)
 
     def save_replacement(self, replacement: Replacement) -> None:
         """Write the row of a thing whose device is replaced."""
@@ -71,8 +70,7 @@ class AwsStore:
 
     def signer(self) -> Signer:
         """Return the row of the signer."""
-        item = self._get(self._certificates, {"certificate_id": items.text(SIGNER)})
-        return items.signer_of(item) if item else Signer()
+        return self._row(self._certificates, "certificate_id", SIGNER, items.signer_of) or Signer()
 
     def save_signer(self, signer: Signer) -> None:
         """Write the row of the signer."""
@@ -120,10 +118,10 @@ class AwsStore:
             )
         return int(answer["Attributes"]["times"]["N"])
 
-    def _get(self, table: str, key: Item) -> Item | None:
+    def _row(self, table: str, key: str, name: str, read: Callable[[Item], T]) -> T | None:
         with asking():
-            item: Item | None = self._tables.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
-        return item
+            answer = self._tables.get_item(TableName=table, Key={key: items.text(name)}, ConsistentRead=True)
+        return read(answer["Item"]) if answer.get("Item") else None
 
     def _put(self, table: str, key: str, item: Item, version: int) -> None:
         condition: dict[str, Any] = {"ConditionExpression": f"attribute_not_exists({key})"}
