@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.core.change import ladder
 from agent.core.values import Candidate
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agent.change.world import Settings
     from agent.core.values import Generation, TrustBundle
     from agent.ports import Store
+
+T = TypeVar("T")
 
 
 class Sets:
@@ -30,10 +32,7 @@ class Sets:
         Raises:
             StoreError: It cannot be read.
         """
-        try:
-            return None if number is None else self._store.generation(number)
-        except DamagedError:
-            return None
+        return None if number is None else _unless_damaged(lambda: self._store.generation(number))
 
     def usable(self) -> Generation | None:
         """Return the current generation if it is whole.
@@ -41,7 +40,7 @@ class Sets:
         Raises:
             StoreError: It cannot be read.
         """
-        return self._linked(self._store.current)
+        return self.whole(self.current())
 
     def previous(self) -> Generation | None:
         """Return the previous generation if it is whole.
@@ -49,14 +48,7 @@ class Sets:
         Raises:
             StoreError: It cannot be read.
         """
-        return self._linked(self._store.previous)
-
-    def _linked(self, link: Callable[[], int | None]) -> Generation | None:
-        try:
-            number = link()
-            return None if number is None else self._store.generation(number)
-        except DamagedError:
-            return None  # damaged, or something else than a link to a generation
+        return self.whole(_unless_damaged(self._store.previous))
 
     def current(self) -> int | None:
         """Return what `current` points at, or None; something else in its place points at nothing.
@@ -64,10 +56,7 @@ class Sets:
         Raises:
             StoreError: It cannot be told.
         """
-        try:
-            return self._store.current()
-        except DamagedError:
-            return None
+        return _unless_damaged(self._store.current)
 
     def has_ever_enrolled(self) -> bool:
         """Whether this gateway has, or had, a certificate of its own."""
@@ -167,6 +156,13 @@ def _each_once(trusts: Iterable[TrustBundle]) -> tuple[TrustBundle, ...]:
     for trust in trusts:
         found.setdefault(trust.fingerprints, trust)
     return tuple(found.values())
+
+
+def _unless_damaged(read: Callable[[], T | None]) -> T | None:
+    try:
+        return read()
+    except DamagedError:
+        return None
 
 
 def named(number: int | None) -> str:
