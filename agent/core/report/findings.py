@@ -129,19 +129,16 @@ def _risks(status: Status) -> Iterator[Finding]:
     for text in status.current.differs if status.current else ():
         rotates = status.asked.wishes.on_change is OnChange.ROTATE
         how = "A rotation makes it true at once." if rotates else "The next rotation makes it true: `iot-cert rotate`."
-        event = Event.PROGRESS
-        yield Finding(check="configuration", code="differs", severity=Exit.DONE, text=f"{text} {how}", event=event)
+        yield _no_fault("configuration", "differs", f"{text} {how}", Event.PROGRESS)
     for concern in status.asked.concerns:
         text = f"{concern} `iot-cert check configuration` says what to do."
-        event = Event.CLIENT_ID_SHARED
-        yield Finding(check="configuration", code="client-id-shared", severity=Exit.DONE, text=text, event=event)
+        yield _no_fault("configuration", "client-id-shared", text, Event.CLIENT_ID_SHARED)
     for text in status.asked.missing_zones:
         told = f"{text} `iot-cert check configuration` says what to do."
-        yield Finding(check="configuration", code="time-zone", severity=Exit.DONE, text=told)
+        yield _no_fault("configuration", "time-zone", told)
     if status.lacking:
         text = f"{status.lacking} `iot-cert check anchors` says what to do."
-        event = Event.ANCHORS_DOUBTFUL
-        yield Finding(check="anchors", code="anchors-lacking", severity=Exit.DONE, text=text, event=event)
+        yield _no_fault("anchors", "anchors-lacking", text, Event.ANCHORS_DOUBTFUL)
     yield from _moved(status)
 
 
@@ -155,7 +152,11 @@ def _moved(status: Status) -> Iterator[Finding]:
             f"The endpoint has moved: at the last proof it chained to {common_name(here.subject)}. {left}, which it "
             "chained to before, may go with a next bundle."
         )
-        yield Finding(check="anchors", code="endpoint-moved", severity=Exit.DONE, text=text, event=Event.PROGRESS)
+        yield _no_fault("anchors", "endpoint-moved", text, Event.PROGRESS)
+
+
+def _no_fault(check: str, code: str, text: str, event: Event | None = None) -> Finding:
+    return Finding(check=check, code=code, severity=Exit.DONE, text=text, event=event)
 
 
 def _degraded(check: str, code: str, text: str, event: Event | None = None) -> Finding:
