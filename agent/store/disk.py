@@ -228,16 +228,6 @@ def names(dir_fd: int) -> list[str]:
         return sorted(os.listdir(dir_fd))
 
 
-def is_file(dir_fd: int, name: str) -> bool:
-    """Whether a name is that of a regular file, and of no link to one.
-
-    Raises:
-        StoreError: It cannot be told.
-    """
-    with explained(f"look at {name}"):
-        return stat.S_ISREG(os.lstat(name, dir_fd=dir_fd).st_mode)
-
-
 def is_directory(dir_fd: int, name: str) -> bool:
     """Whether a name is that of a directory, and of no link to one.
 

@@ -76,11 +76,6 @@ class Situation:
         return self.history[-1] if self.history else None
 
     @property
-    def enrolled(self) -> bool:
-        """Whether this gateway has, or had, a certificate that became final."""
-        return any(record.phase.succeeded for record in self.history)
-
-    @property
     def final(self) -> bool:
         """Whether there is a set in use, and not one whose only trial ended in a refusal."""
         ends = [record for record in self.history if record.generation == self.current]
