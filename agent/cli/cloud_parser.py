@@ -221,7 +221,7 @@ def rate(text: str) -> float:
 
 
 def reason(text: str) -> str:
-    """Return a reason that fits a job's document and description.
+    """Return a reason that fits the history, the journal, and a job's document and description.
 
     Raises:
         argparse.ArgumentTypeError: It does not.

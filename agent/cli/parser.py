@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.cli import cloud_parser, fast_path, standard
+from agent.cli.cloud_parser import reason
 from agent.cli.examples import EXAMPLES
 from agent.cli.output import Output
 from agent.core.report.checks import CHECKS
@@ -198,7 +199,7 @@ _WHY = "why, for the history and the journal"
 
 
 def _add_following(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason, help=_WHY)
+    verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=reason, help=_WHY)
     _add_waiting(verb)
 
 
@@ -220,7 +221,7 @@ def _add_waiting(verb: argparse.ArgumentParser) -> None:
 def _add_holds(verbs: Verbs) -> None:
     pause = _add(verbs, "pause", "hold scheduled changes for a while; a certificate about to expire is not held")
     pause.add_argument("duration", type=_span, metavar="DURATION", help="such as 90m, 12h or 7d; at most 90d")
-    pause.add_argument("--reason", default="paused by a technician", metavar="TEXT", type=_reason, help=_WHY)
+    pause.add_argument("--reason", default="paused by a technician", metavar="TEXT", type=reason, help=_WHY)
     _add(verbs, "resume", "end a pause")
     _add_retire(verbs)
     _add(verbs, "run", "run the daemon; systemd starts it as iot-cert-agent.service")
@@ -300,7 +301,7 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
         publish.add_argument(flag, action="append", default=[], type=kind, metavar=meaning, help=text)
     publish.add_argument("--replace-keys", action="store_true", help="give each role named with --key these keys alone")
     publish.add_argument("--target", default="anchors.pem", metavar="NAME", help="the bundle's name (anchors.pem)")
-    publish.add_argument("--without-amazon", type=_reason, metavar="WHY", help="let roots of AWS IoT Core be missing")
+    publish.add_argument("--without-amazon", type=reason, metavar="WHY", help="let roots of AWS IoT Core be missing")
     text = "the time of publication (default: SOURCE_DATE_EPOCH, else now)"
     publish.add_argument("--time", type=_instant, metavar="TIME", help=text)
     publish.add_argument("--archive", type=Path, metavar="FILE", help="also write what a gateway needs as one tar file")
@@ -392,9 +393,3 @@ def span(text: str) -> int:
     number, unit = text[:-1], text[-1:]
     plain = number.isdecimal() and len(number) <= 12  # noqa: PLR2004 - 30,000 years in seconds
     return int(number) * units[unit] if unit in units and plain else 0
-
-
-def _reason(text: str) -> str:
-    if not text or len(text) > 500 or not text.isprintable():  # noqa: PLR2004 - what fits a line of the history
-        raise argparse.ArgumentTypeError("1 to 500 printable characters are expected")
-    return text
