@@ -14,6 +14,7 @@ from support.crashkit import campaign, points, stepper
 from support.crashkit.scenarios import Workplace, scenarios
 from support.crashkit.scripts import carry_out
 from support.crashkit.stepper import Raised
+from support.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from support.crashkit.campaign import Case
 
-NOBODY = 65534
 
 pytestmark = pytest.mark.root
 

@@ -13,22 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.authority import Authority
-from support.breaking import (
-    NOBODY,
-    BrokenGateway,
-    black_hole,
-    check,
-    first_failure,
-    lines_of,
-    sound,
-    twin_of,
-    with_hosts,
-)
+from support.breaking import BrokenGateway, black_hole, check, first_failure, lines_of, sound, twin_of, with_hosts
 from support.broken import ATS, DAY, LEGACY, NOW, SITUATIONS, TABLE, Breakage, visited
 from support.crashkit import smalldisk
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway
-from support.surroundings import need_root
+from support.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,15 +16,12 @@ from agent.sandbox.cloud import Status
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway
 from support.sticks import THING, created, issue, root, stick
-from support.surroundings import need_root
+from support.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.ran import Ran
-
-
-NOBODY = 65534
 
 
 # -- before it is proven -----------------------------------------------------------------------------------------------

@@ -14,14 +14,12 @@ from agent.core.values import Origin
 from agent.sandbox.faults import Operation
 from support import campaigns, warm
 from support.daemon import RunningDaemon
-from support.surroundings import need_root
+from support.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.gateway import Gateway
-
-NOBODY = 65534
 
 
 @contextmanager

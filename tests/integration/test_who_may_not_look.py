@@ -11,8 +11,8 @@ import pytest
 
 from agent.config import reader
 from support import campaigns, warm
-from support.surroundings import need_root
-from support.systemd import NOBODY, authorities, lay, open_place
+from support.surroundings import NOBODY, need_root
+from support.systemd import authorities, lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

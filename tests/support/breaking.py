@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from agent.sandbox.cloud import Entry
 
-NOBODY = 65534
 LASTING = "/var/tmp"  # noqa: S108 - a directory with a random name is made in it; memory would be complained about
 LONGEST = 180.0  # seconds in which a check has ended on the busiest machine, whatever the network does
 

@@ -28,20 +28,10 @@ from agent.sandbox.authority import Authority, key_to_pem
 from agent.sandbox.authority import name as subject
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
-from support.breaking import (
-    NOBODY,
-    BrokenGateway,
-    check,
-    entry_of,
-    https_only,
-    lines_of,
-    proxy_to,
-    sound,
-    twin_of,
-)
+from support.breaking import BrokenGateway, check, entry_of, https_only, lines_of, proxy_to, sound, twin_of
 from support.crashkit import smalldisk
 from support.servers import drips, hangs_up, says, says_nothing, server, speaks, tls_context
-from support.surroundings import need_root
+from support.surroundings import NOBODY, need_root
 from support.told import REMEDIES
 
 if TYPE_CHECKING:

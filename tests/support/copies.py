@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from agent.core.dependants import Content, Copy, Format
 from agent.dependants.copies import Written, write
-from support.systemd import ME, NOBODY
+from support.surroundings import NOBODY
+from support.systemd import ME
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 NOW = datetime.now(UTC)
 THING = "gw-0042"
-NOBODY = 65534
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
 _DEFAULTS = {

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from agent.system.peers import Peer
 
-NOBODY = 65534
 READERS, ADMINS = frozenset({4001}), frozenset({4002})
 
 STATUS = b'{"verb":"status"}\n'

@@ -19,8 +19,8 @@ from agent.dependants.helper import Helper
 from agent.errors import CloudError
 from agent.system import service_manager
 from support.ran import Ran
-from support.surroundings import need_root
-from support.systemd import NOBODY, give, lay, open_place
+from support.surroundings import NOBODY, need_root
+from support.systemd import give, lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

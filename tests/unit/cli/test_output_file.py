@@ -17,7 +17,7 @@ import pytest
 from agent.cli import output_file
 from agent.errors import ConfigError, RefusedError, StoreError
 from agent.store.durable import Modes
-from support.surroundings import need_root
+from support.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,7 +174,7 @@ def test_root_is_not_sent_to_sudo(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     (tmp_path / "all").chmod(0o1777)
     (tmp_path / "all" / "link").symlink_to(tmp_path / "file")
-    os.lchown(tmp_path / "all" / "link", 65534, 65534)
+    os.lchown(tmp_path / "all" / "link", NOBODY, NOBODY)
     (tmp_path / "file").touch()
     if Path("/proc/sys/fs/protected_symlinks").read_text(encoding="ascii").strip() == "0":
         output_file.write(tmp_path / "all" / "link", DATA, Modes())

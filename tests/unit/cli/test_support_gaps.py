@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.cli import support
-from support.surroundings import need_root
+from support.surroundings import NOBODY, need_root
 from support.unit.support_bundle import NAMES, CanaryPlace, key_lines, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOBODY = 65534
 JOURNAL = support._JOURNAL
 
 

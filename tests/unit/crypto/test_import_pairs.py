@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption
 from agent.crypto import import_files, keys, x509
 from agent.errors import MaterialError
 from agent.sandbox.authority import Authority, fingerprint
+from support.surroundings import NOBODY
 from support.unit.import_files import (
     BETWEEN,
     DAY,
@@ -38,7 +39,6 @@ from support.unit.import_files import (
 if TYPE_CHECKING:
     Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-NOBODY = 65534
 OLD_ROOT = Authority("Test root of old", NOW)
 CROSS = OLD_ROOT.cross_sign(ROOT, NOW).public_bytes(Encoding.PEM)
 

@@ -21,7 +21,8 @@ from agent.dependants.anchor_directories import MARK, unfold
 from agent.dependants.copy_looks import with_looks
 from agent.dependants.deployer import Deployer
 from agent.sandbox.authority import Authority
-from support.systemd import NOBODY, give, lay, open_place
+from support.surroundings import NOBODY
+from support.systemd import give, lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ from agent.store import durable
 from support import campaigns
 from support.copies import NEW, OLD, OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
 from support.crashkit import stepper
-from support.systemd import ME, NOBODY
+from support.surroundings import NOBODY
+from support.systemd import ME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

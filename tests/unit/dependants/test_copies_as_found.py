@@ -15,7 +15,7 @@ from agent.dependants.copies import MAX_COPY, write
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store import durable
 from support.copies import NEW, OLD, a_copy, dress, names, put
-from support.systemd import NOBODY
+from support.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from agent.store.store import Store
 from agent.system.programs import ENVIRONMENT
 from support import make
 from support.fleet import until
-from support.systemd import ME, NOBODY, THING, give, go_back, lay, tls_server
+from support.systemd import ME, THING, give, go_back, lay, tls_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 from support.dependants import NAME, OTHER, PASSWORD, House
+from support.surroundings import NOBODY
 
 pytestmark = pytest.mark.root
 

@@ -19,7 +19,8 @@ from agent.dependants.report_file import REPORT, last_report
 from agent.errors import CloudError, StoreBusyError
 from agent.store import durable
 from support.fleet import until
-from support.systemd import NOBODY, give, go_back, lay
+from support.surroundings import NOBODY
+from support.systemd import give, go_back, lay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from agent.dependants import deployer as module
 from agent.errors import AgentError, CloudError
 from agent.system import programs
 from support import planted
-from support.systemd import NOBODY, give
+from support.systemd import give
 from support.virtual import Time
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 from support.dependants import NAME, OTHER, House
+from support.surroundings import NOBODY
 
 pytestmark = pytest.mark.root
 

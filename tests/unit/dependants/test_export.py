@@ -20,7 +20,8 @@ from agent.core.dependants import Content, Format
 from agent.dependants import export as module
 from agent.dependants.export import extract
 from agent.errors import DamagedError, MaterialError, RefusedError, StoreError
-from support.systemd import NOBODY, THING, authorities, give, go_back, lay, open_place
+from support.surroundings import NOBODY
+from support.systemd import THING, authorities, give, go_back, lay, open_place
 from support.unit.exports import PASSWORD, STORE_PASSWORD, a_copy, one
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from agent.dependants import export as module
 from agent.dependants.export import Extract, extract
 from agent.errors import AgentError, MaterialError, RefusedError
 from agent.sandbox.authority import Authority
-from support.systemd import NOBODY, NOW, give, lay, open_place
+from support.surroundings import NOBODY
+from support.systemd import NOW, give, lay, open_place
 from support.unit.exports import PASSWORD, a_copy, one
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from agent.dependants.deployer import Deployer
 from agent.dependants.helper import WORDS, Helper
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError, StoreError
 from support.make import NOW
-from support.systemd import NOBODY, Systemctl, lay
+from support.surroundings import NOBODY
+from support.systemd import Systemctl, lay
 from support.unit.helper import GOOD, PATIENCE, HelperAtWork, at_work, heard
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from agent.config.values import DEFAULT_DEPENDANTS
 from agent.core.dependants import MAX_HOOKS, GateCommands, Hooks, Signal, Unit, Verification
 from agent.dependants import hooks
 from support import planted
-from support.systemd import NOBODY, open_place
+from support.surroundings import NOBODY
+from support.systemd import open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,7 @@ import pytest
 from agent.core.dependants import Content, Copy, Format
 from agent.dependants.copies import MAX_PASSWORD, passwords
 from support.copies import OTHER_USER
-from support.surroundings import descriptors
-from support.systemd import NOBODY
+from support.surroundings import NOBODY, descriptors
 
 
 def locked(file: Path | None) -> Copy:

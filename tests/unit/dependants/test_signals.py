@@ -16,7 +16,7 @@ from agent.core.dependants import Signal, SignalName, Verification
 from agent.dependants import signals
 from agent.dependants.export import Extract
 from agent.errors import RefusedError
-from support.systemd import NOBODY
+from support.surroundings import NOBODY
 from support.virtual import Time
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.store.ownership import changeable_by_others
-from support.systemd import NOBODY, open_place
+from support.surroundings import NOBODY
+from support.systemd import open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

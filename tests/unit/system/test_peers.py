@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system.peers import Peer, Role, group_ids, peer_of, role_of
-from support.surroundings import need_root
+from support.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NOBODY = 65534
 READERS, ADMINS = frozenset({4001, 4002}), frozenset({4003})
 OWNER = 990
 

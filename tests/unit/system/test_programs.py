@@ -14,7 +14,8 @@ import pytest
 
 from agent.system import programs
 from agent.system.programs import ENVIRONMENT, UnixAccount, account, run
-from support.systemd import ME, NOBODY, open_place
+from support.surroundings import NOBODY
+from support.systemd import ME, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,7 @@ import pytest
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError
 from agent.trust.archives import MAX_FILES, read_directory, read_file
+from support.surroundings import NOBODY
 from support.unit.archives import FILES
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def test_what_this_user_may_not_read_takes_sudo(tmp_path: Path) -> None:
     (tmp_path / "file").touch(mode=0)
     (tmp_path / "directory").mkdir(mode=0)
     before = os.geteuid()
-    os.seteuid(65534 if before == 0 else before)
+    os.seteuid(NOBODY if before == 0 else before)
     try:
         with pytest.raises(BundleError) as of_file:
             read_file(tmp_path / "file")

@@ -17,6 +17,7 @@ from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, StoreError
 from agent.store import disk
 from agent.trust import inbox
+from support.surroundings import NOBODY
 from support.unit.inboxes import drops, names
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _open_place() -> Iterator[Path]:
 @pytest.fixture(name="unprivileged")
 def _unprivileged() -> Iterator[Callable[[], None]]:
     before = os.geteuid()
-    yield lambda: os.seteuid(65534 if before == 0 else before)
+    yield lambda: os.seteuid(NOBODY if before == 0 else before)
     os.seteuid(before)
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from agent.core.control_protocol import NothingMessage
 from agent.daemon.control.client import Client, ClientLimits
 from support import campaigns
-from support.surroundings import descriptors
-from support.unit.server import DONE, END, LIMITS, NOBODY, SMALL, STATUS, Daemon, acting, error, received
+from support.surroundings import NOBODY, descriptors
+from support.unit.server import DONE, END, LIMITS, SMALL, STATUS, Daemon, acting, error, received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

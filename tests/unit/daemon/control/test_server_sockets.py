@@ -15,8 +15,8 @@ from agent.daemon.control.server import ControlSocket
 from agent.errors import AgentError
 from agent.system.peers import Role
 from support import planted
-from support.surroundings import descriptors
-from support.unit.server import DONE, NOBODY, STATUS, Daemon, acting, error, who_may
+from support.surroundings import NOBODY, descriptors
+from support.unit.server import DONE, STATUS, Daemon, acting, error, who_may
 
 if TYPE_CHECKING:
     from collections.abc import Callable
