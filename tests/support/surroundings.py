@@ -39,6 +39,7 @@ _DROPPED = (
     *("PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE", "SSLKEYLOGFILE"),
     *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),  # each command would compile the whole agent again
     *("SOURCE_DATE_EPOCH", "IOT_CERT_TRACEBACK"),
+    "PYTEST_ADDOPTS",  # this run has read it; one that a test starts has words of its own
 )
 _SET = {"LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "80"}
 
