@@ -30,16 +30,22 @@ class AgentError(Exception):
 
     Attributes:
         hint: What to do next, as a sentence, or empty where there is nothing to do.
+        general: Whether that is true of any file, and a caller that knows what belongs there has a better one.
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", general: bool = False) -> None:
         super().__init__(message)
         self.hint = hint
+        self.general = general
 
     @property
     def in_full(self) -> str:
         """What happened and what to do next, in one line."""
         return f"{self} {self.hint}".strip()
+
+    def hint_or(self, own: str) -> str:
+        """Return what to do next: the caller's own where this error knows no better."""
+        return own if self.general or not self.hint else self.hint
 
     @property
     def denied(self) -> bool:
@@ -62,8 +68,8 @@ class ConfigError(AgentError):
         complaints: What is wrong, each by itself; the message has them on a line each.
     """
 
-    def __init__(self, *complaints: str, hint: str = "") -> None:
-        super().__init__("\n".join(complaints), hint=hint)
+    def __init__(self, *complaints: str, hint: str = "", general: bool = False) -> None:
+        super().__init__("\n".join(complaints), hint=hint, general=general)
         self.complaints = complaints
 
 

@@ -34,7 +34,7 @@ def _read(path: Path, limit: int, what: str) -> tuple[bytes, int]:
     try:
         return files.read(path, limit)
     except files.UnreadableError as error:
-        raise ConfigError(f"{path}: the {what} {error}", hint=error.remedy) from error.__cause__
+        raise ConfigError(f"{path}: the {what} {error}", hint=error.remedy, general=error.general) from error.__cause__
 
 
 def read_secret(path: Path, what: str) -> bytes:

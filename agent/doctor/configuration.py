@@ -17,7 +17,6 @@ from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import usable_claim
-from agent.system import files
 from agent.trust.install import check_root
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
         if not_for_this_user(config, error):
             return None  # what it says of the rest, it says to the user that may read it
         text = f"No certificate can be rotated: {str(error).rstrip('.')}."
-        return failure("configuration", "parameter", text, files.better(error.hint, "See `rotation.parameters`."))
+        return failure("configuration", "parameter", text, error.hint_or("See `rotation.parameters`."))
     unseen = hidden(config)
     if unseen:
         return failure("configuration", "not-readable", " ".join(unseen), "The daemon needs it, too.", Exit.USAGE)

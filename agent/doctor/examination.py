@@ -33,7 +33,7 @@ from agent.iotcore import tls
 from agent.operations import snapshot
 from agent.operations.owners_eyes import not_for_this_user
 from agent.operations.wiring import PUT_ANCHORS_BACK, load_anchors
-from agent.system import files, locks
+from agent.system import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -212,7 +212,7 @@ class Doctor:
             enrolled = self._snapshot is None or self._snapshot.current is not None
             exit_code = Exit.DEGRADED if enrolled else Exit.CRITICAL
             text = f"{str(error).rstrip('.')}."
-            return failure("anchors", "anchors-unusable", text, files.better(error.hint, PUT_ANCHORS_BACK), exit_code)
+            return failure("anchors", "anchors-unusable", text, error.hint_or(PUT_ANCHORS_BACK), exit_code)
         believed = self._clock.now if self._clock.believable else None
         amazon = chains_to_amazon(config.endpoint)
         findings = anchor_lint.lint(

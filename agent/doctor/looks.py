@@ -66,7 +66,7 @@ def not_enrolled(config: Config) -> Line:
             text = f"{UNENROLLED}. Whether it can enrol this user may not see: {error}."
             return failure("set", "not-enrolled", text, "Run it with sudo.", Exit.CRITICAL)
         buys = config.enrollment is not None and config.enrollment.token is not None
-        hint = files.better(error.hint, "Put the claim certificate and its key in place.")
+        hint = error.hint_or("Put the claim certificate and its key in place.")
         return failure("set", "token-unusable" if buys else "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
     text, remedy = f"{UNENROLLED}; {ready} is ready.", "Run `iot-cert enroll`, or start the daemon."
     return failure("set", "not-enrolled", text, remedy, Exit.CRITICAL)

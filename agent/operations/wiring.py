@@ -26,7 +26,6 @@ from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.operations.parameters import Parameters
 from agent.operations.snapshot import clock_of, made_with, open_store
-from agent.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -257,7 +256,7 @@ def load_token(path: Path) -> str:
     try:
         return value_of(read_secret(path, "token"))
     except ConfigError as error:
-        raise MaterialError(str(error), hint=files.better(error.hint, _ANOTHER_TOKEN)) from error
+        raise MaterialError(str(error), hint=error.hint_or(_ANOTHER_TOKEN)) from error
     except NoTextError as error:
         raise MaterialError(f"{path}: the token cannot be used: {error}", hint=_ANOTHER_TOKEN) from None
 
@@ -323,7 +322,7 @@ def _filled(path: Path, what: str, read: Callable[[], bytes]) -> bytes:
     try:
         data = read()
     except ConfigError as error:
-        raise MaterialError(str(error), hint=error.hint) from error
+        raise MaterialError(str(error), hint=error.hint, general=error.general) from error
     if not data.strip(LOST):
         raise MaterialError(f"{path}: the {what} is empty", hint="Copy it again.")
     return data

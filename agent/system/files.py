@@ -47,8 +47,6 @@ _REMEDIES = {
     errno.ENOMEM: "The gateway is out of memory; what was there before is untouched.",
 }
 
-PUT_IN_PLACE = "Put it in place, or correct the path."
-
 _TO_READ = {
     errno.EACCES: "Run it with sudo; what the agent cannot read needs an owner and a mode by which its user may.",
     errno.ELOOP: "The links there lead in a circle: put the file itself in their place.",
@@ -82,21 +80,18 @@ def is_directory(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
-def better(remedy: str, own: str) -> str:
-    """Return a remedy of this module's, or the caller's own where it says no more than that nothing is there."""
-    return own if remedy in {"", PUT_IN_PLACE} else remedy
-
-
 class UnreadableError(Exception):
     """A file cannot be read: its text is what is to be said of the file, without its name, as `is a pipe, ...`.
 
     Attributes:
         remedy: What a person should do about it, as a sentence; empty where that is not known.
+        general: Whether that says no more than that nothing is there: what belongs there, the caller knows.
     """
 
-    def __init__(self, text: str, remedy: str) -> None:
+    def __init__(self, text: str, remedy: str, *, general: bool = False) -> None:
         super().__init__(text)
         self.remedy = remedy
+        self.general = general
 
 
 def read(path: Path, limit: int) -> tuple[bytes, int]:
@@ -134,7 +129,7 @@ def unreadable(path: Path, error: OSError) -> UnreadableError:
             pass  # it was taken away
     text = f"cannot be read: {os.strerror(error.errno or 0)}"
     if error.errno == errno.ENOENT:
-        return UnreadableError(text, _missing(path))
+        return _missing(path, text)
     return UnreadableError(text, _TO_READ.get(error.errno or 0) or remedy(error.errno))
 
 
@@ -145,12 +140,13 @@ def _another_kind(mode: int) -> UnreadableError:
     )
 
 
-def _missing(path: Path) -> str:
-    """Return what to do about a path at which nothing is, or a link to nothing."""
+def _missing(path: Path, text: str) -> UnreadableError:
+    """Return what is to be said of a path at which nothing is, or a link to nothing."""
     whole = path.absolute()
     gone = next((step for step in (*reversed(whole.parents), whole) if not is_there(step)), whole)
     if os.path.islink(gone):  # noqa: PTH114 - as above
         target = os.path.realpath(gone)
-        return f"{gone} is a symbolic link to {target}, which is not there: mount its file system, or put it in place."
+        way = f"{gone} is a symbolic link to {target}, which is not there: mount its file system, or put it in place."
+        return UnreadableError(text, way)
     above = "" if gone == whole else f": there is no {gone}"
-    return f"{PUT_IN_PLACE[:-1]}{above}."
+    return UnreadableError(text, f"Put it in place, or correct the path{above}.", general=not above)

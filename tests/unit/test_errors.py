@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from agent.errors import StoreError, StoreInDoubtError
+from agent.errors import AgentError, ConfigError, StoreError, StoreInDoubtError
 from agent.store import disk
 
 
@@ -26,3 +26,16 @@ def test_want_of_room_is_told_from_other_trouble(number: int, *, expected: bool)
 def test_an_error_without_a_cause_is_no_want_of_room() -> None:
     """Nothing is concluded from words."""
     assert not StoreError("Cannot write here: No space left on device.").no_room
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (AgentError("x"), "own"),
+        (AgentError("x", hint="Mount it."), "Mount it."),
+        (ConfigError("x", hint="Put it in place.", general=True), "own"),
+    ],
+)
+def test_a_caller_that_knows_what_belongs_there_says_so(error: AgentError, said: str) -> None:
+    """What the error knows beyond that goes before."""
+    assert error.hint_or("own") == said

@@ -121,7 +121,13 @@ def test_a_remedy_says_nothing_of_a_set_that_may_not_be_there() -> None:
     assert not any("set in use" in files.remedy(number) for number in errno.errorcode)
 
 
-@pytest.mark.parametrize(("remedy", "said"), [("", "own"), (files.PUT_IN_PLACE, "own"), ("Mount it.", "Mount it.")])
-def test_a_caller_that_knows_what_belongs_there_says_so(remedy: str, said: str) -> None:
-    """What the system's error tells beyond that goes before."""
-    assert files.better(remedy, "own") == said
+@pytest.mark.parametrize(("name", "general"), [("gone", True), ("gone/below", False), ("dangling", False), ("", False)])
+def test_a_remedy_is_general_where_nothing_is_known_but_that_nothing_is_there(
+    tmp_path: Path, name: str, *, general: bool
+) -> None:
+    """A directory above that is missing, a link to nowhere and another kind are told, whatever belongs there."""
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(files.UnreadableError) as error:
+        files.read(tmp_path / name, 1)
+    assert error.value.remedy
+    assert error.value.general is general
