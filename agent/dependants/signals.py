@@ -6,7 +6,6 @@ must be a process of the file's owner. A program that does not run is left alone
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -20,7 +19,7 @@ from agent.dependants.copies import only_a_person_ends
 from agent.dependants.units import LOOK, verified
 from agent.errors import DamagedError, RefusedError, StoreError
 from agent.store import disk
-from agent.system import clock, descriptors
+from agent.system import children, clock, descriptors
 
 if TYPE_CHECKING:
     from agent.core.dependants import Signal
@@ -40,19 +39,19 @@ class _UntoldError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Process:
-    """A process, and a descriptor that stays its own when its number becomes another's; -1 before Linux 5.3."""
+    """A process, and what `children.descriptor_of` has for it."""
 
     pid: int
     fd: int
 
     def tell(self, number: signal.Signals) -> None:
-        if self.fd < 0:
+        if self.fd == children.NONE:
             os.kill(self.pid, number)
         else:
             signal.pidfd_send_signal(self.fd, number)
 
     def close(self) -> None:
-        if self.fd >= 0:
+        if self.fd != children.NONE:
             descriptors.release(self.fd)
 
 
@@ -103,7 +102,7 @@ def _process(wanted: Signal) -> _Process | None:
     if pid is None:
         return None
     try:
-        found = _Process(pid=pid, fd=_descriptor(pid))
+        found = _Process(pid=pid, fd=children.descriptor_of(pid))
     except ProcessLookupError:
         return None  # the file is what a crash left
     try:
@@ -119,16 +118,6 @@ def _process(wanted: Signal) -> _Process | None:
         told = f"{wanted.pid_file} belongs to user {owner}, and process {pid} to user {uid}"
         raise _UntoldError(told, lasting=True)
     return found
-
-
-def _descriptor(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError as error:
-        if error.errno not in {errno.ENOSYS, errno.EPERM}:
-            raise
-        os.kill(pid, 0)
-        return -1
 
 
 def _said(path: Path) -> tuple[int | None, int]:

@@ -32,6 +32,7 @@ def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def _child() -> Iterator[int]:
     pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
     yield pid
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
@@ -44,3 +45,14 @@ def test_a_child_that_ended_can_be_told_from_one_that_runs(child: int) -> None:
         os.kill(child, signal.SIGKILL)
         assert [fd for fd, _ in poll.poll()] == [end]
         os.close(end)
+
+
+def test_a_process_has_a_descriptor_or_is_known_to_be_there(child: int) -> None:
+    """A number that is no process's is refused on an older kernel, too."""
+    found = children.descriptor_of(child)
+    assert (found == children.NONE) == ("refused" in os.pidfd_open.__qualname__)
+    if found != children.NONE:
+        signal.pidfd_send_signal(found, signal.SIGTERM)
+        os.close(found)
+    with pytest.raises(ProcessLookupError):
+        children.descriptor_of(2**22)  # more than any machine has
