@@ -89,7 +89,7 @@ class Prover:
         if not needs_control(failure):
             return failure, ()
         controls = self._controls(failure, candidate, record, asked=isinstance(error, AskedError))
-        return judge(failure, controls), controls
+        return judge(failure, controls, of_a_claim=candidate.thing_name is None), controls
 
     def _controls(
         self, failure: Failure, candidate: Candidate, record: ChangeRecord, *, asked: bool

@@ -14,7 +14,7 @@ from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import to_plain
 from agent.core.report.document import document, trust
 from agent.core.report.findings import judge
-from agent.core.report.known import NO_DAEMON, Unattended
+from agent.core.report.known import NO_DAEMON, NO_DAEMON_YET, Unattended
 from agent.core.report.screen import explain as explanation
 from agent.core.report.screen import history_line, screen
 from agent.errors import AgentError, StoreError
@@ -49,7 +49,10 @@ def look(config: Config) -> Shown:
     if told is None and unattended is NO_DAEMON:
         elsewhere = client.elsewhere(config)
         unattended = Unattended(code="other-daemon", text=elsewhere) if elsewhere else NO_DAEMON
-    return _as_found(snapshot.status(config, snapshot.take(config), unattended))
+    found = snapshot.take(config)
+    if unattended is NO_DAEMON and found.current is None and not found.damage:
+        unattended = NO_DAEMON_YET
+    return _as_found(snapshot.status(config, found, unattended))
 
 
 def _told(config: Config) -> StatusMessage | None:

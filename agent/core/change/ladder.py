@@ -42,7 +42,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code, traits
-from agent.core.failure.failure import LOCKED_OUT_REMEDY, Failure, FailureClass
+from agent.core.failure.failure import LOCKED_OUT_REMEDY, NEVER_IN_REMEDY, Failure, FailureClass
 from agent.core.values import Kind, LongText
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ REFUSED_FOR = timedelta(hours=1)
 VENDING_REMEDY = (
     "Activate a certificate of this gateway again in AWS IoT Core, put a new token of {readmit} into the file that "
     "`enrollment.token` names, or bring a set with `iot-cert import --from DIR`."
+)
+NEVER_SOLD_REMEDY = (
+    "Put a new token of {readmit} into the file that `enrollment.token` names, or bring a set with "
+    "`iot-cert import --from DIR`."
 )
 
 
@@ -244,8 +248,7 @@ def _top(attempts: tuple[Attempt, ...], readmit: str) -> Climb:
     met = [attempt for attempt in attempts if attempt.failure and not _is_missing(attempt)]
     # Anchors that do not know the server say nothing of what it would have said to the certificate beside them.
     sets = [item for item in met if item.rung is not Rung.VENDING and not may_be_the_anchors(item.failure)]
-    vends = attempts[-1].rung is Rung.VENDING
-    remedy = VENDING_REMEDY.format(readmit=readmit) if vends else LOCKED_OUT_REMEDY
+    remedy = _remedy(met, attempts[-1].rung, readmit)
     names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)
     if not sets:
         if met and met[-1].failure and met[-1].failure.code != Code.TOKEN_REFUSED:
@@ -256,6 +259,14 @@ def _top(attempts: tuple[Attempt, ...], readmit: str) -> Climb:
         return Climb(use=Rung.TECHNICIAN, why=f"the endpoint accepts no set of this gateway ({names})", remedy=remedy)
     why = "no set on this gateway gets through, and nothing says that it is the sets"
     return Climb(why=why)
+
+
+def _remedy(met: Sequence[Attempt], last: Rung, readmit: str) -> str:
+    """Return what a person can do; a certificate of the gateway's own can be activated again where one was tried."""
+    own = any(attempt.rung not in {Rung.CLAIM, Rung.VENDING} for attempt in met)
+    if last is Rung.VENDING:
+        return (VENDING_REMEDY if own else NEVER_SOLD_REMEDY).format(readmit=readmit)
+    return LOCKED_OUT_REMEDY if own else NEVER_IN_REMEDY
 
 
 def _turned_away(failure: Failure) -> bool:

@@ -92,6 +92,11 @@ LOCKED_OUT_REMEDY = (
     "Activate a certificate of this gateway again in AWS IoT Core, put a claim certificate that is accepted in place, "
     "or bring a set with `iot-cert import --from DIR`."
 )
+# The same, where no certificate of the gateway's own was tried: there may never have been one.
+NEVER_IN_REMEDY = (
+    "Put a claim certificate in place that AWS IoT Core accepts, for which it has to be active there, or bring a set "
+    "with `iot-cert import --from DIR`."
+)
 KEEPS_TRYING = "The agent goes on trying by itself."
 
 SET_THE_CLOCK = "Check time synchronisation (`timedatectl`)."
@@ -138,12 +143,13 @@ def needs_control(failure: Failure) -> bool:
     )
 
 
-def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
+def judge(failure: Failure, controls: Sequence[Control] = (), *, of_a_claim: bool = False) -> Failure:
     """Judge a candidate's failure in the light of controls.
 
     Args:
         failure: How the candidate failed.
         controls: What other credentials met on the same path at the same time; none when there is no other.
+        of_a_claim: Whether the candidate is a claim certificate, and no certificate of this gateway's own.
 
     Returns:
         The failure with its final class. It is decisive only when a control was accepted. When every set on the gateway
@@ -152,7 +158,7 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
     if not needs_control(failure) or failure.decisive:  # some need no witness: key and certificate that do not match
         return failure
     if all(_turned_away(item) for item in (failure, *(control.failure for control in controls))):
-        return _locked_out(failure, controls)
+        return _locked_out(failure, controls, of_a_claim=of_a_claim)
     control = next((item for item in controls if item.accepted), controls[-1] if controls else None)
     if control is None:
         if failure.kind is FailureClass.SERVER_TRUST:
@@ -181,7 +187,7 @@ def _turned_away(failure: Failure | None) -> bool:
     return failure.kind is not FailureClass.POLICY and traits(failure.code).turned_away
 
 
-def _locked_out(failure: Failure, controls: Sequence[Control]) -> Failure:
+def _locked_out(failure: Failure, controls: Sequence[Control], *, of_a_claim: bool) -> Failure:
     *others, last = [control.name for control in controls] or [""]
     names = _capital(f"{', '.join(others)} and {last}" if others else last)
     tried = "There is no other set on this gateway to compare with, so none is accepted now."
@@ -195,7 +201,7 @@ def _locked_out(failure: Failure, controls: Sequence[Control]) -> Failure:
         code=Code.LOCKED_OUT,
         decisive=False,
         message=f"{failure.message} {tried}",
-        remedy=LOCKED_OUT_REMEDY,
+        remedy=NEVER_IN_REMEDY if of_a_claim and not controls else LOCKED_OUT_REMEDY,
         promise=KEEPS_TRYING,
     )
 

@@ -47,6 +47,7 @@ NO_DAEMON = Unattended(
     code="no-daemon",
     text="No daemon runs, so nothing happens by itself: `sudo systemctl start iot-cert-agent`, or `iot-cert rotate`.",
 )
+NO_DAEMON_YET = Unattended(code=NO_DAEMON.code, text=NO_DAEMON.text.replace("rotate", "enroll"))  # without any set
 
 
 class ConnectionState(StrEnum):

@@ -217,4 +217,4 @@ def _ended_by_the_emergency(plan: Plan) -> bool:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", ")")) else f"{text}."
+    return text if text.endswith((".", "!", ".)")) else f"{text}."

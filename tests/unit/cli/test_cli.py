@@ -302,6 +302,7 @@ def test_without_a_daemon_status_is_not_ok(unfilled: Path, capsys: pytest.Captur
     told = json.loads(capsys.readouterr().out)
     assert [item["code"] for item in told["findings"]] == ["no-endpoint", "not-enrolled", "no-daemon"]
     assert told["plan"]["code"] == "not-configured"
+    assert told["findings"][-1]["text"].endswith("`sudo systemctl start iot-cert-agent`, or `iot-cert enroll`.")
 
 
 def test_a_daemon_that_does_not_answer_is_none(

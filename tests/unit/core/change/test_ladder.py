@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.ladder import OTHER_ANCHORS, Attempt, Climb, Rung, climb, missing
-from agent.core.failure.failure import LOCKED_OUT_REMEDY, Failure, FailureClass
+from agent.core.failure.failure import LOCKED_OUT_REMEDY, NEVER_IN_REMEDY, Failure, FailureClass
 from support import make
 from support.unit.climbs import (
     EXPIRED,
@@ -235,7 +235,16 @@ def test_a_technician_is_called_when_there_is_nothing_to_try() -> None:
 
     assert decided(move) == (None, Rung.TECHNICIAN)
     assert move.why == "there is no set on this gateway that could be tried"
-    assert move.remedy == LOCKED_OUT_REMEDY
+    assert move.remedy == NEVER_IN_REMEDY
+
+
+@pytest.mark.parametrize("claim", [HUNG_UP, REFUSED, UNAUTHORISED])
+def test_where_the_claim_alone_was_refused_no_certificate_is_to_be_activated_again(claim: Failure) -> None:
+    """A gateway that never had one of its own has none that AWS could take back."""
+    move = climb(attempts(GONE, GONE, claim, GONE))
+
+    assert decided(move) == (None, Rung.TECHNICIAN)
+    assert move.remedy == NEVER_IN_REMEDY
 
 
 @pytest.mark.parametrize("place", range(4))

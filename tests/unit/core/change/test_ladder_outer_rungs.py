@@ -10,6 +10,7 @@ import pytest
 from agent.core.change.ladder import (
     OTHER_ANCHORS,
     REFUSED_FOR,
+    NEVER_SOLD_REMEDY,
     VENDING_REMEDY,
     Attempt,
     Climb,
@@ -83,7 +84,7 @@ def test_without_any_set_a_machine_that_does_not_answer_is_waited_for() -> None:
     assert climb(bought(GONE, GONE, GONE, UNHEARD), vending=READMIT) == Climb(why="It does not answer.")
     for failure in (GONE, TOKEN_REFUSED):
         move = climb(bought(GONE, GONE, GONE, failure), vending=READMIT)
-        assert (move.use, move.remedy) == (Rung.TECHNICIAN, VENDING_REMEDY.format(readmit=READMIT))
+        assert (move.use, move.remedy) == (Rung.TECHNICIAN, NEVER_SOLD_REMEDY.format(readmit=READMIT))
 
 
 MINUTE = timedelta(minutes=1)

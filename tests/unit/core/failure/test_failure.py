@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import (
     LOCKED_OUT_REMEDY,
+    NEVER_IN_REMEDY,
     POLICY_PATIENCE,
     Control,
     Failure,
@@ -160,6 +161,16 @@ def test_when_every_set_is_turned_away_the_gateway_is_locked_out() -> None:
         "accepted now."
     )
     assert judged.remedy == LOCKED_OUT_REMEDY
+
+
+@pytest.mark.parametrize(("controls", "said"), [([], NEVER_IN_REMEDY), ([FAILED], LOCKED_OUT_REMEDY)])
+def test_a_claim_that_is_refused_alone_asks_for_no_certificate_of_the_gateway(
+    controls: list[Control], said: str
+) -> None:
+    """There may never have been one; a set of its own that was tried beside it can be activated again."""
+    judged = judge(make.failure(code="hung-up"), controls, of_a_claim=True)
+
+    assert (judged.code, judged.remedy) == (Code.LOCKED_OUT, said)
 
 
 @pytest.mark.parametrize(

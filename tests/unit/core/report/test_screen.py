@@ -356,6 +356,15 @@ def test_a_change_that_is_due_is_told() -> None:
     assert why(plan=planned("due", "it is due", NOW, due=True)) == ["A change is due: it is due."]
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("none is left (a: b)", "none is left (a: b)."), ("none is left.", "none is left."), ("No. (Ask.)", "No. (Ask.)")],
+)
+def test_each_line_of_the_explanation_is_a_sentence(reason: str, told: str) -> None:
+    """A bracket at its end ends none, unless the full stop is in it."""
+    assert why(plan=planned("back-off", reason)) == [f"Nothing is begun now: {told}"]
+
+
 def test_a_change_in_flight_explains_itself() -> None:
     """The plan is of no interest then."""
     following = Wait(why="the cloud is busy.", code="retry", until=NOW)
