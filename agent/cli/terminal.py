@@ -10,7 +10,7 @@ import io
 import os
 from typing import TextIO
 
-from agent.core.text import counted
+from agent.core.text import counted, in_shell
 
 GREEN, YELLOW, RED = "32", "33", "31"  # SGR, ECMA-48
 
@@ -85,6 +85,4 @@ def call(name: str, config: str, default: str) -> str:
     found = base if folder in os.environ.get("PATH", "").split(":") else name
     if config == default:
         return found
-    plain = all(char.isalnum() or char in "/._-+:@%" for char in config)
-    quoted = config if plain else "'" + config.replace("'", "'\\''") + "'"
-    return f"{found} --config {quoted}"
+    return f"{found} --config {in_shell(config)}"

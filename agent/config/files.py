@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.config.values import FileValue
+from agent.core.text import in_shell
 from agent.core.text_files import EmptyError, NoTextError, password_of, value_of
 from agent.errors import ConfigError
 from agent.system import files
@@ -45,7 +46,8 @@ def read_secret(path: Path, what: str) -> bytes:
     """
     data, mode = _read(path, MAX_MATERIAL, what)
     if mode & 0o077:
-        raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"sudo chmod 600 {path}")
+        text = f"{path}: the {what} may be read by others (mode {mode:04o})"
+        raise ConfigError(text, hint=f"sudo chmod 600 {in_shell(path)}")
     return data
 
 
@@ -61,7 +63,7 @@ def proxy_password(proxy: Proxy) -> str:
     data, mode = _read(path, MAX_PARAMETER, what)
     if mode & 0o007:
         raise ConfigError(
-            f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"sudo chmod o-rwx {path}"
+            f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"sudo chmod o-rwx {in_shell(path)}"
         )
     try:
         text = password_of(data)

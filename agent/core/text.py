@@ -14,6 +14,13 @@ def printable(text: str, limit: int) -> str:
     return cut if cut.isprintable() else "".join(char if char.isprintable() else " " for char in cut)
 
 
+def in_shell(word: object) -> str:
+    """Return a path or another word as it is typed in a shell, in quotes where it needs them."""
+    text = str(word)
+    plain = all(char.isalnum() or char in "/._-+:=@%," for char in text)
+    return text if text and plain else "'" + text.replace("'", "'\\''") + "'"
+
+
 def clock_time(at: datetime) -> str:
     """Return an instant for people: UTC, to the second."""
     year, month, day, hour, minute, second, *_ = at.utctimetuple()

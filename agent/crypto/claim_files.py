@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.text import in_shell
 from agent.core.text_files import pem_of
 from agent.crypto import containers, keys
 from agent.errors import MaterialError
@@ -41,10 +42,11 @@ def _named_wrong(certificate: tuple[Path, bytes], key: tuple[Path, bytes]) -> Ma
         return MaterialError(text, hint="Exchange them in `enrollment.claim`.")
     if b"ENCRYPTED" in in_key:
         text = f"{key[0]}: the private key is encrypted, and the agent uses it where no person can give a password"
-        return MaterialError(text, hint=f"`openssl pkey -in {key[0]} -out NEW` writes it without one.")
+        return MaterialError(text, hint=f"`openssl pkey -in {in_shell(key[0])} -out NEW` writes it without one.")
     if _KEY in in_certificate:
         text = f"{certificate[0]}: a private key is in it, where the certificate alone belongs"
-        return MaterialError(text, hint=f"`openssl x509 -in {certificate[0]} -out NEW` writes the certificate alone.")
+        way = f"`openssl x509 -in {in_shell(certificate[0])} -out NEW` writes the certificate alone."
+        return MaterialError(text, hint=way)
     if _CERTIFICATE not in in_certificate:
         return _no_pem(*certificate, "certificate", "x509", "-nokeys")
     usual = _KEY in in_key and b"OPENSSH" not in in_key
@@ -55,9 +57,10 @@ def _no_pem(path: Path, data: bytes, what: str, command: str, options: str) -> M
     """Return what a file is in which there is no PEM of the kind that is meant."""
     name = containers.known(data)
     if name is containers.PKCS12:
-        hint = f"`openssl pkcs12 -in {path} {options} -out NEW` takes it out."
+        hint = f"`openssl pkcs12 -in {in_shell(path)} {options} -out NEW` takes it out."
         return MaterialError(f"{path}: it is a PKCS #12 container, and a {what} as PEM is expected", hint=hint)
     if name is not None:
         return MaterialError(f"{path}: it is {name.text}", hint=name.hint)
-    hint = f"`openssl {command} -inform DER -in {path} -out NEW` makes PEM of DER." if data.startswith(_DER) else ""
+    der = f"`openssl {command} -inform DER -in {in_shell(path)} -out NEW` makes PEM of DER."
+    hint = der if data.startswith(_DER) else ""
     return MaterialError(f"{path}: there is no {what} in it as PEM", hint=hint)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.reserve import LACKING, REMEDY, SET_ASIDE, Standing, is_full
 from agent.core.report.checks import Line, failure, ok, skipped, warning
+from agent.core.text import in_shell
 from agent.doctor import looks
 from agent.system.files import is_there
 
@@ -35,7 +36,7 @@ def examine(config: Config, snapshot: Snapshot | None) -> Line:
         return skipped("disk", f"{path}: {error.strerror}")
     if space.f_flag & os.ST_RDONLY:
         text = f"The file system of {config.state_dir} is mounted read-only."
-        remedy = f"Remount it: `sudo mount -o remount,rw {place or path}`; read `dmesg` for why."
+        remedy = f"Remount it: `sudo mount -o remount,rw {in_shell(place or path)}`; read `dmesg` for why."
         return failure("disk", "read-only", text, remedy)
     if kind in _VOLATILE:
         text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."

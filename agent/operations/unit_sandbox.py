@@ -133,8 +133,14 @@ def _kept(
         elif (key, path) in writes and not sandbox.writes(real):
             yield (
                 f"{key}: {unit} may not write to {real}: `systemctl edit {unit}`, put `[Service]` and "
-                f"`ReadWritePaths={real}` there, and restart it."
+                f"`ReadWritePaths={_in_a_unit(real)}` there, and restart it."
             )
+
+
+def _in_a_unit(path: str) -> str:
+    """Return a path as a unit file has it: a blank ends one that is in no quotes, and % begins a specifier."""
+    whole = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{whole}"' if whole != path or " " in path else path
 
 
 def _reads(config: Config) -> list[tuple[str, Path]]:

@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.text import in_shell
 from agent.store.durable import ASIDE
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _of_operators(path: Path) -> Iterator[Exposed]:
 
 def _open(path: Path, mode: int, does: str, change: str) -> Exposed:
     text = f"{path} {does} others (mode {mode:04o})."
-    return Exposed(code="mode", text=text, remedy=f"sudo chmod {change} {path}")
+    return Exposed(code="mode", text=text, remedy=f"sudo chmod {change} {in_shell(path)}")
 
 
 def _all_kept(state_dir: Path, owner: int) -> Iterator[Exposed]:
@@ -109,10 +110,10 @@ def _kept(path: Path, owner: int, file: int, *, told: bool) -> Iterator[Exposed]
         return  # another look tells
     if status.st_mode & needed != needed:
         text = f"{path} may not be used by its owner (mode {stat.S_IMODE(status.st_mode):04o})."
-        yield Exposed(code="kept", text=text, remedy=f"sudo chmod u+rwX {path}")
+        yield Exposed(code="kept", text=text, remedy=f"sudo chmod u+rwX {in_shell(path)}")
     elif not told and needed & stat.S_IWUSR and not os.access(path, os.W_OK):
         text = f"{path} is kept from changes: it has the attribute `i`, or is mounted read-only."
-        yield Exposed(code="kept", text=text, remedy=f"lsattr -d {path}; findmnt -T {path}")
+        yield Exposed(code="kept", text=text, remedy=f"lsattr -d {in_shell(path)}; findmnt -T {in_shell(path)}")
 
 
 def _of_directory(path: Path, owner: int, state_dir: Path) -> Iterator[Exposed]:
@@ -150,4 +151,4 @@ def _status(path: Path) -> os.stat_result | None:
 def _owned(path: Path, status: os.stat_result, owner: int, state_dir: Path) -> Iterator[Exposed]:
     if status.st_uid != owner and not stat.S_ISLNK(status.st_mode) and ASIDE not in path.name:  # these are never used
         text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
-        yield Exposed(code="owner", text=text, remedy=f"sudo chown --reference={state_dir} {path}")
+        yield Exposed(code="owner", text=text, remedy=f"sudo chown --reference={in_shell(state_dir)} {in_shell(path)}")

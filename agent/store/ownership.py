@@ -17,7 +17,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.core.text import printable
+from agent.core.text import in_shell, printable
 from agent.core.values import SEARCHED
 from agent.store.disk import explained
 
@@ -71,7 +71,7 @@ def changeable_by_others(path: Path, mine: int = 0) -> str:
             continue  # its mode says nothing; the directory that it is in does
         sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where no user may rename another's
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-            return f"{step} may be written by others than root (`sudo chmod go-w {step}`)"
+            return f"{step} may be written by others than root (`sudo chmod go-w {in_shell(step)}`)"
     return ""
 
 
@@ -104,14 +104,14 @@ def cannot_start(program: Path) -> str:
     if not interpreter:
         return ""
     if interpreter.endswith("\r"):
-        return f"{program} has line ends of another system: `sudo sed -i 's/\\r$//' {program}`."
+        return f"{program} has line ends of another system: `sudo sed -i 's/\\r$//' {in_shell(program)}`."
     return f"{program} begins with `#!{printable(interpreter, _FIRST_LINE)}`, which is not there to run it."
 
 
 def _not_executable(program: Path) -> str:
     if os.statvfs(program).f_flag & os.ST_NOEXEC:
         return f"{program} is on a file system from which nothing is run (mounted `noexec`): move it to another."
-    return f"{program} is not executable: `sudo chmod +x {program}`."
+    return f"{program} is not executable: `sudo chmod +x {in_shell(program)}`."
 
 
 def _missing_interpreter(first: bytes) -> str:

@@ -17,6 +17,7 @@ from agent.change.world import read_clock
 from agent.config.files import read_bounded
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.jsonio import PlainError, decode
+from agent.core.text import in_shell
 from agent.core.text_files import NoTextError, decoded
 from agent.core.trust import anchor_lint, updates
 from agent.core.trust.updates import BundleOutcome
@@ -99,7 +100,7 @@ def _archive(data: bytes, name: str) -> Mapping[str, bytes]:
     if data.lstrip()[:1] in {b"-", b"#"} and b"-----BEGIN CERTIFICATE-----" in data:
         hint = (
             "Sign it: `iot-cert trust publish` makes a bundle of it. On this gateway alone "
-            f"`sudo iot-cert import --from {name}` adds them to the anchors in use."
+            f"`sudo iot-cert import --from {in_shell(name)}` adds them to the anchors in use."
         )
         raise BundleError("unsigned", f"{name} holds certificates that no signer vouches for.", hint=hint)
     return read_archive(data)

@@ -136,3 +136,19 @@ def test_one_of_a_thing_is_told_as_one() -> None:
         for match in COUNTED.finditer(re.sub(r'"\s+f?"', "", path.read_text()))
     }
     assert found == MORE_THAN_ONE
+
+
+# A path in a command that is advised; what is no path needs no quotes.
+TYPED = re.compile(r"\b(?:sudo|openssl|lsattr) [^\"\n]*?\{(?!in_shell\()[^{}]*\}")
+NO_PATH = {"{command}", "{form}", "{options}", "{unit.name}"}
+
+
+def test_a_command_that_is_advised_can_be_typed_whatever_is_in_its_paths() -> None:
+    """A blank would make two words of it."""
+    found = {
+        match[0][match[0].rindex("{") :]
+        for path in sorted((ROOT / "agent").rglob("*.py"))
+        for match in TYPED.finditer(path.read_text())
+    }
+    assert found == NO_PATH
+    assert TYPED.search("`sudo chmod +x {in_shell(program)} {program}`")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.decide import Wait
 from agent.core.report.findings import UNANSWERED, judge
-from agent.core.text import clock_time, common_name, duration
+from agent.core.text import clock_time, common_name, duration, in_shell
 from agent.core.when.retirement import SHOWN_ID
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def _live_lines(status: Status) -> Iterator[tuple[str, str]]:
 
 
 def _inhibited(by: str) -> str:
-    return f"{by} is there: scheduled changes do not begin, except near the certificate's end, until `sudo rm {by}`"
+    ends_it = f"`sudo rm {in_shell(by)}`"
+    return f"{by} is there: scheduled changes do not begin, except near the certificate's end, until {ends_it}"
 
 
 def _connection_line(link: Connection) -> str:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.text import clock_time, counted, duration
+from agent.core.text import clock_time, counted, duration, in_shell
 from support import make
 from support.make import NOW
 
@@ -70,3 +71,15 @@ def test_what_is_counted_has_its_number() -> None:
     """One of a thing is no plural; a word that needs more than an s says it."""
     assert [counted(number, "key") for number in (0, 1, 2)] == ["0 keys", "1 key", "2 keys"]
     assert counted(2, "policy", "policies") == "2 policies"
+
+
+@given(st.text())
+def test_a_word_is_the_same_to_a_shell_as_to_a_person(word: str) -> None:
+    """A command that is advised is typed, or pasted, as it stands."""
+    assert shlex.split(in_shell(word)) == [word]
+
+
+@pytest.mark.parametrize("plain", ["/var/lib/iot-cert-agent", "./gw-0042_a.pem", "/etc/über", "a:b@c%d,e+f=g"])
+def test_a_word_that_needs_no_quotes_has_none(plain: str) -> None:
+    """As nearly every path."""
+    assert in_shell(plain) == plain

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.ladder import (
+    NEVER_SOLD_REMEDY,
     OTHER_ANCHORS,
     REFUSED_FOR,
-    NEVER_SOLD_REMEDY,
     VENDING_REMEDY,
     Attempt,
     Climb,

@@ -129,6 +129,8 @@ def test_an_inhibit_file_is_shown_before_a_change_is_due() -> None:
     assert dict(screen(there))["inhibited"] == told
     assert document(there)["inhibited_by"] == "/run/hold"
     assert f"{told}." in explain(there)
+    blank = make.status(wishes=Wishes(holds=Holds(inhibited_by="/run/do not")))
+    assert dict(screen(blank))["inhibited"].endswith("until `sudo rm '/run/do not'`")
     assert "inhibited" not in shown()
     assert document(make.status())["inhibited_by"] is None
 
