@@ -161,11 +161,22 @@ class Url(Text):
 
     def read(self, node: yaml.Node) -> str:
         """See `ValueKind`. No user, query or fragment, and a port that there is."""
+        plain = _url_in_ascii(str(node.value)) if isinstance(node, yaml.ScalarNode) else ""
+        if plain:
+            raise UnfitError(unexpected(f"{plain}, the same in ASCII,", node))
         value = str(super().read(node))
         port = value.split("/")[2].rpartition(":")[2]
         if port.isdecimal() and not 0 < int(port) <= _MAX_PORT:
             raise self.unfit(node)
         return value
+
+
+def _url_in_ascii(url: str) -> str:
+    """Return a URL with its host as DNS has it, or nothing where the host is in ASCII already, or is no name."""
+    scheme, slashes, rest = url.partition("//")
+    host = re.split("[:/]", rest, maxsplit=1)[0]
+    plain = in_ascii(host)
+    return f"{scheme}{slashes}{plain}{rest.removeprefix(host)}" if plain else ""
 
 
 def _is_ipv6(text: str) -> bool:

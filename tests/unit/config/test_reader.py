@@ -71,6 +71,9 @@ ENROLMENTS = {
     "method: by-hand": "method: one of fleet-provisioning, vending-machine is expected, not 'by-hand'",
     "method: vending-machine": "url: it is required and missing",
     'method: vending-machine, url: "https://x.example"': "token: it is required and missing",
+    'method: vending-machine, url: "https://bücher.example:8443/v1", token: {file: /t}': (
+        "url: https://xn--bcher-kva.example:8443/v1, the same in ASCII, is expected"
+    ),
     'method: vending-machine, url: "https://x.example/", token: {file: /t}': "parameters: it is required and missing",
     f"method: vending-machine, {BOUGHT}, template: gw": "template: nothing, with `method: vending-machine`, is",
     f"method: vending-machine, {BOUGHT}, client_id: x": "client_id: nothing, with",
