@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from awscrt import exceptions, http, io, mqtt5, mqtt_request_response
 
 from agent.core.aws import client_ids
-from agent.core.aws.endpoints import ALPN_MQTT, Endpoint
+from agent.core.aws.endpoints import ALPN_MQTT, MQTT_PORT, Endpoint
 from agent.core.failure import failures, proxy_failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
@@ -86,6 +86,13 @@ class Connector:
         self.timeouts = timeouts
         self._small_client_hello = small_client_hello
         self._bootstrap: io.ClientBootstrap | None = None
+
+    def with_alpn(self) -> Connector | None:
+        """Return what asks the same endpoint for MQTT by ALPN; None where this one does, or the port is MQTT's own."""
+        if self.endpoint.alpn or self.endpoint.port == MQTT_PORT:
+            return None
+        endpoint = replace(self.endpoint, alpn=True)
+        return Connector(endpoint, self.timeouts, small_client_hello=self._small_client_hello)
 
     def tls_context(self, name: str, key_pem: bytes, certificate_pem: bytes, trust_pem: bytes) -> io.ClientTlsContext:
         """Build the SDK's TLS context, which also catches a key that is not the certificate's.

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from awscrt import mqtt5
 
+from agent.core.aws.endpoints import ALPN_MQTT
 from agent.core.failure import failures
-from agent.core.failure.codes import Code
+from agent.core.failure.codes import Code, traits
 from agent.errors import CloudError
 from agent.iotcore import tls
 from agent.iotcore.client_options import STOP_TIMEOUT, Connector, Timeouts, connect_failure, ended, spacing
@@ -74,17 +75,42 @@ class Broker:
         Raises:
             CloudError: There is no connection; the failure says why.
         """
+        try:
+            return self._connected(candidate, self._connector)
+        except CloudError as error:
+            if not self._takes_it_with_alpn(candidate, error.failure):
+                raise
+            endpoint = self._connector.endpoint
+            raise CloudError(failures.alpn_needed(endpoint.host, endpoint.port)) from error
+
+    def _takes_it_with_alpn(self, candidate: Candidate, met: Failure) -> bool:
+        """Whether a server that turned a set away takes it when MQTT is asked for by ALPN.
+
+        That a server knows ALPN proves nothing, so the set itself is the proof: one that is refused must stay refused.
+        """
+        other = self._connector.with_alpn()
+        if other is None or not traits(met.code).turned_away:
+            return False
+        try:
+            if tls.preflight(other.endpoint, candidate.trust).alpn != ALPN_MQTT:
+                return False
+            self._connected(candidate, other).end()
+        except CloudError:
+            return False
+        return True
+
+    def _connected(self, candidate: Candidate, connector: Connector) -> BrokerSession:
         credential = candidate.credential
-        context = self._connector.tls_context(
+        context = connector.tls_context(
             candidate.name, credential.key_pem, credential.certificate_pem, candidate.trust.pem
         )
-        handshake = tls.preflight(self._connector.endpoint, candidate.trust)
+        handshake = tls.preflight(connector.endpoint, candidate.trust)
         if self._left is not None and self._left.client_id != candidate.client_id:
             self.close()
         self._keep_distance(candidate.client_id)
-        session = BrokerSession(candidate, self._connector, handshake, self._leave)
+        session = BrokerSession(candidate, connector, handshake, self._leave)
         try:
-            session.start(self._connector.options(candidate.client_id, context))
+            session.start(connector.options(candidate.client_id, context))
         finally:  # the broker has got the CONNECT by now, if ever
             self.note_connect(candidate.client_id, clock.monotonic())
         self.close()  # it was taken over

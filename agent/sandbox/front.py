@@ -63,13 +63,17 @@ class ServerTls:
     maximum: ssl.TLSVersion = DEFAULT_MAXIMUM
 
 
-def server_context(host: str, device_authority: bytes, tls: ServerTls) -> ssl.SSLContext:
-    """Return the TLS settings of an endpoint: its name and certificate, its versions, and whose devices it takes."""
+def server_context(host: str, device_authority: bytes, tls: ServerTls, *, alpn: bool) -> ssl.SSLContext:
+    """Return the TLS settings of an endpoint: its name and certificate, its versions, and whose devices it takes.
+
+    `alpn` says whether it knows MQTT by that name, as it does on port 443.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=device_authority.decode())
     context.minimum_version, context.maximum_version = tls.minimum, tls.maximum
-    context.set_alpn_protocols([ALPN])
+    if alpn:
+        context.set_alpn_protocols([ALPN])
     context.sni_callback = _refuse_other_names(host)
     # AWS IoT Core resumes no sessions, so every connection proves its certificate.
     context.options |= ssl.OP_NO_TICKET
@@ -96,13 +100,22 @@ class Front:
             it, by MQTT 5; there are brokers that only hang up.
     """
 
-    def __init__(self, cloud: Cloud, broker: Path, context: ssl.SSLContext, *, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        broker: Path,
+        context: ssl.SSLContext,
+        by_name: ssl.SSLContext | None = None,
+        *,
+        patience: float = 10.0,
+    ) -> None:
         """Make a front that listens nowhere yet, in the event loop that runs.
 
         Args:
             cloud: Who judges.
             broker: The broker's unix socket.
             context: The TLS settings of new handshakes; see `change_context`.
+            by_name: The same where ALPN is required; None where it nowhere is.
             patience: Seconds for a handshake, for CONNECT, and for a peer that does not read.
         """
         self.cloud = cloud
@@ -110,8 +123,8 @@ class Front:
         self.patience = patience
         self.log = FrontLog()
         self.tells_takeovers = True
-        self._context = context
-        self._trusted = context, ""  # the own CAs that are loaded, and into what
+        self._contexts = {False: context, True: by_name or context}  # by whether ALPN is required
+        self._trusted: dict[ssl.SSLContext, str] = {}  # the own CAs that are loaded, by what into
         self._listeners: list[_Listener] = []
         self._connections: dict[asyncio.Task[None], ClientConnection | None] = {}
         self._changed = asyncio.Event()
@@ -136,9 +149,9 @@ class Front:
         listener.bring_up()
         return listener.port
 
-    def change_context(self, context: ssl.SSLContext) -> None:
+    def change_context(self, context: ssl.SSLContext, by_name: ssl.SSLContext | None = None) -> None:
         """Let new handshakes use other TLS settings."""
-        self._context = context
+        self._contexts, self._trusted = {False: context, True: by_name or context}, {}
 
     @property
     def live(self) -> list[LiveClient]:
@@ -245,7 +258,7 @@ class Front:
 
     async def _serve(self, raw: socket.socket, *, require_alpn: bool) -> None:
         try:
-            reader, writer = await self._shake_hands(raw)
+            reader, writer = await self._shake_hands(raw, self._settings(require_alpn=require_alpn))
         except OSError:
             self.log.handshake_failures += 1
             return
@@ -259,22 +272,24 @@ class Front:
         finally:
             await close(writer)
 
-    def _settings(self) -> ssl.SSLContext:
+    def _settings(self, *, require_alpn: bool = False) -> ssl.SSLContext:
         """Return the settings of a handshake; the account may have got a CA of its own since the last one."""
-        wanted = self._context, self.cloud.stack.authorities()
-        if wanted[1] and wanted != self._trusted:
-            self._context.load_verify_locations(cadata=wanted[1])
-            self._trusted = wanted
-        return self._context
+        context, wanted = self._contexts[require_alpn], self.cloud.stack.authorities()
+        if wanted and wanted != self._trusted.get(context):
+            context.load_verify_locations(cadata=wanted)
+            self._trusted[context] = wanted
+        return context
 
-    async def _shake_hands(self, raw: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _shake_hands(
+        self, raw: socket.socket, context: ssl.SSLContext
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=BUFFER)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await loop.connect_accepted_socket(
             lambda: protocol,
             raw,
-            ssl=self._settings(),
+            ssl=context,
             ssl_handshake_timeout=self.patience,
             ssl_shutdown_timeout=CLOSING,
         )

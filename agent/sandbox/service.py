@@ -121,7 +121,7 @@ class LocalCloud:
     async def _served(self, address: str, patience: float) -> AsyncIterator[None]:
         # In the thread of the loop, because the broker dies with the thread that started it.
         with self.broker:
-            self.front = Front(self.cloud, self.broker.socket_path, self._context(), patience=patience)
+            self.front = Front(self.cloud, self.broker.socket_path, *self._contexts(), patience=patience)
             try:
                 self.port = self.front.listen(address, self.port)
                 self.alpn_port = self.front.listen(address, self.alpn_port, require_alpn=True)
@@ -183,13 +183,17 @@ class LocalCloud:
         """
         self._thread.call(lambda: asyncio.wait_for(self.front.wait_until(condition), timeout))
 
-    def _context(self) -> ssl.SSLContext:
-        return server_context(self.host, self.cloud.authority.pem, self._tls)
+    def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """Return the settings of the port that knows no ALPN, and of the one that requires it."""
+        plain, by_name = (
+            server_context(self.host, self.cloud.authority.pem, self._tls, alpn=alpn) for alpn in (False, True)
+        )
+        return plain, by_name
 
     def _change(self, **tls: Any) -> None:
         self._tls = replace(self._tls, **tls)
         if self._thread.started:  # else the front will begin with the settings of its start
-            self._thread.post(partial(self.front.change_context, self._context()))
+            self._thread.post(partial(self.front.change_context, *self._contexts()))
 
     async def _bring_up(self) -> None:
         self.front.bring_up()

@@ -21,6 +21,7 @@ class Code(StrEnum):
     TLS_INTERRUPTED = "tls-interrupted"
     TLS_FAILED = "tls-failed"
     NOT_ASKED = "certificate-not-asked-for"
+    ALPN_NEEDED = "alpn-needed"
     CONNACK_TIMEOUT = "connack-timeout"
     NOT_MQTT = "not-mqtt"
     HUNG_UP = "hung-up"
@@ -116,6 +117,7 @@ TRAITS: dict[str, Traits] = {
     Code.TLS_INTERRUPTED: Traits(of_the_path=True),
     Code.TLS_FAILED: Traits(of_the_path=True, ambiguous=True),
     Code.NOT_ASKED: Traits(of_the_path=True),
+    Code.ALPN_NEEDED: Traits(of_the_path=True),
     Code.CONNACK_TIMEOUT: Traits(of_the_path=True, ambiguous=True),
     Code.NOT_MQTT: Traits(of_the_path=True, ambiguous=True),
     Code.HUNG_UP: Traits(of_the_path=True, ambiguous=True, turned_away=True),

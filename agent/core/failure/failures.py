@@ -110,6 +110,15 @@ def not_asked(host: str, port: int) -> Failure:
     )
 
 
+def alpn_needed(host: str, port: int) -> Failure:
+    """The server turned a set away that it takes once MQTT is asked for by ALPN."""
+    return network(
+        Code.ALPN_NEEDED,
+        f"The server at {host} hangs up on port {port}, where it takes the same certificate with ALPN.",
+        "Set `alpn: true`; nothing is wrong with the certificate.",
+    )
+
+
 _OF_THE_CLOCK = frozenset({Code.SERVER_EXPIRED, Code.SERVER_NOT_YET_VALID})
 
 

@@ -25,7 +25,8 @@ _ACCEPTED = b"\x20\x02\x00\x00"
 
 def trusted_elsewhere(here: Place, authorities: bytes) -> None:
     """Let the cloud take certificates of another authority, as an account does that has it registered."""
-    here.gateway.service.front._context.load_verify_locations(cadata=authorities.decode())
+    for context in here.gateway.service.front._contexts.values():
+        context.load_verify_locations(cadata=authorities.decode())
 
 
 def registered(here: Place, certificate: Path) -> None:

@@ -44,7 +44,7 @@ def meet(service: LocalCloud, trust: bytes, *, only: ssl.TLSVersion | None = Non
         context.minimum_version = context.maximum_version = only
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = context.wrap_bio(back, there, server_hostname="localhost")
-    server = service._context().wrap_bio(there, back, server_side=True)
+    server = service._contexts()[0].wrap_bio(there, back, server_side=True)
     for side in (client, server) * 3:
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()

@@ -39,6 +39,7 @@ def test_nothing_follows_from_a_code_of_another_version() -> None:
             "of_the_path",
             {
                 "dns", "unreachable", "proxy", "not-tls", "tls-interrupted", "tls-failed", "certificate-not-asked-for",
+                "alpn-needed",
                 "connack-timeout", "not-mqtt", "hung-up", "disconnected", "path-lost", "locked-out",
             },
         ),

@@ -40,6 +40,7 @@ TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.tls_ended(HOST, "it knows no such name", "Check it."), F.NETWORK, "tls-interrupted"),
     (failures.tls_failed(HOST, "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE"), F.NETWORK, "tls-failed"),
     (failures.not_asked(HOST, 443), F.NETWORK, "certificate-not-asked-for"),
+    (failures.alpn_needed(HOST, 443), F.NETWORK, "alpn-needed"),
     (failures.server_certificate(HOST, Code.WEAK_CHAIN, "SHA-1"), F.SERVER_TRUST, "server-chain-weak"),
     (failures.server_certificate(HOST, Code.UNSOUND_CHAIN, "an authority"), F.SERVER_TRUST, "server-chain-unsound"),
     (failures.tls_interrupted(HOST, "closed by the other side"), F.NETWORK, "tls-interrupted"),
