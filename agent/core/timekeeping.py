@@ -18,6 +18,10 @@ from enum import StrEnum
 # The month this version was made in; no honest clock shows an earlier one.
 BUILD_TIME = datetime(2026, 11, 1, tzinfo=UTC)
 
+# No gateway waits for longer between two certificates; a clock that no time service keeps, and that shows a later one
+# than what is known to be past, is taken for one that ran away.
+FAR = timedelta(days=3653)
+
 # A certificate authority may date a certificate a little ahead of a slow clock.
 TOLERANCE = timedelta(minutes=10)
 
@@ -50,6 +54,11 @@ class Reading:
     def believable(self) -> bool:
         """Whether conclusions may be drawn from `now`."""
         return self.state is not ClockState.IMPLAUSIBLE
+
+    @property
+    def far_ahead(self) -> bool:
+        """Whether no time service vouches for `now`, and it is years after all that is known to be past."""
+        return self.state is ClockState.UNSYNCHRONISED and self.now - self.floor > FAR
 
     @property
     def reference_time(self) -> datetime | None:

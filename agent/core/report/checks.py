@@ -99,7 +99,7 @@ def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit
 
 
 # What a check finds out by itself, under other names.
-_SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong"})
+_SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong", "clock-ahead"})
 
 SET_IT = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then look again."
 GO_ON_WITHOUT = "Until that is put right, changes go on without it."
@@ -118,7 +118,7 @@ _REMEDIES = {
     "set change-failed": "`iot-cert explain` says when the next one begins; `iot-cert rotate` begins it at once.",
     "anchors change-failed": "The anchors of before are in use. Install a bundle with the endpoint's root.",
     "disk unusable": "Put right what it names; the daemon tries again by itself.",
-    "clock clock-wrong": SET_IT,
+    **dict.fromkeys(("clock clock-wrong", "clock clock-ahead"), SET_IT),
     "connect no-connection": "The daemon goes on trying by itself; `journalctl -u iot-cert-agent` says what it meets.",
     "connect taken-over": "Give the other client an id of its own; a copy of this gateway's disk has to enrol anew.",
     "daemon notices-failing": "Run `notices.command` by hand, as the agent's user.",

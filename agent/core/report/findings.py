@@ -106,6 +106,13 @@ def _findings(status: Status) -> Iterator[Finding]:
     if not status.clock.believable:
         text = f"The clock shows {clock_time(status.now)}, which cannot be; nothing is judged by it."
         yield _degraded("clock", "clock-wrong", text, Event.CLOCK_IMPLAUSIBLE)
+    if status.clock.far_ahead:
+        years = int((status.now - status.clock.floor).days / 365.25)
+        text = (
+            f"The clock shows {clock_time(status.now)}, {years} years after all that is known to be past, and is not "
+            "synchronised: `iot-cert check clock` says what to do."
+        )
+        yield _degraded("clock", "clock-ahead", text, Event.TROUBLE_CLOCK)
     yield from _set(status)
     if status.clock.believable:
         yield from _dates(status)

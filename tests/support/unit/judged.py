@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.report.findings import judge
 from agent.core.report.seen import SetInUse, WatchedEnd, WatchedFile
 from agent.core.report.status import Renewal
+from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 from support import make
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from agent.core.report.status import Status
 
 IMPLAUSIBLE = make.reading(state=ClockState.IMPLAUSIBLE)
+FAR_AHEAD = make.reading(state=ClockState.UNSYNCHRONISED, floor=NOW - 35 * 366 * DAY)
+TOLD_AS_AHEAD = (
+    f"The clock shows {clock_time(NOW)}, 35 years after all that is known to be past, and is not synchronised: "
+    "`iot-cert check clock` says what to do."
+)
 
 
 def judged(status: Status) -> tuple[list[str], Exit]:

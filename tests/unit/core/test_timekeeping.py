@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.timekeeping import BUILD_TIME, TOLERANCE, ClockState, is_ahead, read
+from agent.core.timekeeping import BUILD_TIME, FAR, TOLERANCE, ClockState, is_ahead, read
 from support import make
 from support.make import DAY, MINUTE, NOW, SECOND
 
@@ -92,3 +92,18 @@ def test_the_floor_decides_plausibility_alone(
     assert clock.floor == max([BUILD_TIME, *floors])
     assert clock.believable == (now >= clock.floor - 10 * MINUTE)
     assert (clock.state is ClockState.SYNCHRONISED) == (clock.believable and synchronised)
+
+
+@pytest.mark.parametrize(
+    ("synchronised", "after", "noted", "far"),
+    [
+        (False, FAR + DAY, 0 * DAY, True), (False, FAR - DAY, 0 * DAY, False), (True, 3 * FAR, 0 * DAY, False),
+        (False, 3 * FAR, 2 * FAR + DAY, False), (False, -DAY, 0 * DAY, False),
+    ],
+)  # fmt: skip
+def test_a_clock_that_no_service_keeps_may_have_run_away(
+    after: timedelta, noted: timedelta, *, synchronised: bool, far: bool
+) -> None:
+    """It is told, and convicts nothing: a gateway may have lain in a store. What was noted shows that time went by."""
+    found = read(BUILD_TIME + after, synchronised=synchronised, floors=(), notes=(BUILD_TIME + noted,))
+    assert found.far_ahead is far

@@ -25,7 +25,7 @@ from agent.core.text import clock_time
 from agent.core.values import Kind
 from support import make
 from support.make import DAY, HOUR, NOW, SECOND
-from support.unit.judged import IMPLAUSIBLE, ending, judged, watched, with_anchors
+from support.unit.judged import FAR_AHEAD, IMPLAUSIBLE, TOLD_AS_AHEAD, ending, judged, watched, with_anchors
 
 if TYPE_CHECKING:
     from agent.core.report.status import Status
@@ -134,6 +134,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
         Exit.DEGRADED,
         f"The clock shows {clock_time(NOW)}, which cannot be; nothing is judged by it.",
     ),
+    "a clock that ran away": ({"clock": FAR_AHEAD}, Exit.DEGRADED, TOLD_AS_AHEAD),
     "rolled back": (
         {"unresolved": (make.finished(Phase.ROLLED_BACK, failure=TROUBLE),)},
         Exit.DEGRADED,
@@ -282,6 +283,7 @@ EVENTS = {
     "a watched certificate has ended": Event.WATCHED_EXPIRING,
     "a watched file is gone": Event.WATCHED_EXPIRING,
     "the clock": Event.CLOCK_IMPLAUSIBLE,
+    "a clock that ran away": Event.TROUBLE_CLOCK,
     "a client id that may be shared": Event.CLIENT_ID_SHARED,
     "damage": Event.TROUBLE_STORE,
     "damage of the set in use": Event.TROUBLE_STORE,
