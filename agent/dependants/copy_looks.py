@@ -1,5 +1,7 @@
 """Whether the copies are as they were put in place, by what any user may see of them: no content is read.
 
+And whether what stands where a dependant's file belongs is a file at all.
+
 What a program does to a copy that is its own to write (`heal: false`) is its business, as long as it is there.
 """
 
@@ -11,14 +13,15 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.core.dependants import Step, names_of
+from agent.core.dependants import names_of
+from agent.system.files import kind_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from agent.core.dependants import Copy, Dependants
+    from agent.core.dependants import Copy, Dependants, Step
 
 PUT_BACK = "`sudo iot-cert deploy` puts it back at once, and the daemon within the hour."
 
@@ -50,10 +53,33 @@ def with_looks(steps: Iterable[Step], dependants: Dependants, known: Mapping[str
         known: What `traces` was at the end of it.
     """
     copies = dict(zip(names_of(dependants, ()), dependants.copies, strict=False))
-    return tuple(
-        replace(step, problem=problem(copies[step.name], known)) if step.name in copies and not step.problem else step
-        for step in steps
-    )
+    wrong = misplaced(dependants)
+    looked = {step.name: problem(copies[step.name], known) if step.name in copies else wrong.get(step.name, "")
+              for step in steps}  # fmt: skip
+    return tuple(step if step.problem else replace(step, problem=looked[step.name]) for step in steps)
+
+
+def misplaced(dependants: Dependants) -> dict[str, str]:
+    """Return what keeps a dependant from being served before that is tried, by its name, as far as this user may know.
+
+    Of a copy or a file with a process's number that is what stands in its place and is of another kind.
+    """
+    files = [
+        *((copy.to, "a copy", copy.format.is_directory) for copy in dependants.copies),
+        *((item.pid_file, f"the number of {item.process}", False) for item in dependants.signals),
+    ]
+    found = zip(names_of(dependants, ()), (_another_kind(*item) for item in files), strict=False)
+    return {name: text for name, text in found if text}
+
+
+def _another_kind(path: Path, what: str, directory: bool) -> str:  # noqa: FBT001 - a column of the list above
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return ""  # it is not there, or this user may not look
+    if stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):
+        return ""
+    return f"{path} is {kind_of(mode)}, where {what} is expected: move it out of the way."
 
 
 def problem(copy: Copy, known: Mapping[str, str]) -> str:

@@ -96,20 +96,21 @@ class Helper:
             message = (
                 f"The dependants are not served: {self._path} cannot be reached ({os.strerror(error.errno or 0)})."
             )
-            raise CloudError(self._unreached() or trouble(message, start)) from None
+            raise CloudError(blocked(self._path) or trouble(message, start)) from None
         return _understood(data)
 
-    def _unreached(self) -> Failure | None:
-        """Return what stands in the socket's place, which only a person can move, or None where there is none."""
-        try:
-            found = self._path.stat().st_mode
-            kind = "" if stat.S_ISSOCK(found) else kind_of(found)
-        except OSError as error:
-            kind = "a link that leads back to itself" if error.errno == errno.ELOOP else ""
-        if not kind:
-            return None
-        text = f"The dependants are not served: {self._path} is {kind}, where the helper's socket is expected."
-        return replace(untried(trouble(text)), remedy=_MOVE_IT)
+
+def blocked(path: Path) -> Failure | None:
+    """Return what stands in the place of the helper's socket, which only a person can move, or None where it is one."""
+    try:
+        found = path.stat().st_mode
+        kind = "" if stat.S_ISSOCK(found) else kind_of(found)
+    except OSError as error:
+        kind = "a link that leads back to itself" if error.errno == errno.ELOOP else ""
+    if not kind:
+        return None
+    text = f"The dependants are not served: {path} is {kind}, where the helper's socket is expected."
+    return replace(untried(trouble(text)), remedy=_MOVE_IT)
 
 
 def _understood(data: bytes) -> Report:

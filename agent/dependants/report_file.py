@@ -99,6 +99,6 @@ def served(dependants: Dependants, directory: Path, unserved: str = "") -> Serve
         return None
     report, denied = _read(directory)
     if report is None:
-        return Served(problem=denied or unserved)
+        return Served(problem=denied or unserved or " ".join(copy_looks.misplaced(dependants).values()))
     steps = copy_looks.with_looks(report.steps, dependants, report.traces)
     return Served(generation=report.generation, steps=steps, problem="" if report.problems else unserved)

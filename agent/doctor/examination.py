@@ -24,7 +24,6 @@ from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
 from agent.core.values import MAX_TEXT
 from agent.crypto.root_lists import known
-from agent.dependants import report_file
 from agent.dependants.copy_looks import PUT_BACK
 from agent.doctor import configuration, disk, looks, probes
 from agent.errors import CloudError, MaterialError, RefusedError, StoreError
@@ -243,7 +242,7 @@ class Doctor:
         return next(iter((*told, *lines)), ok("watched", f"{every} in order."))
 
     def _dependants(self, config: Config) -> Line:
-        found = report_file.served(config.dependants, config.deploy_dir)
+        found = snapshot.served(config)
         current = self._snapshot.current if self._snapshot else None
         if found is None:
             return ok("dependants", "No dependants are configured.")

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from agent.config.values import Config, FileValue, WatchConfig
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.dependants import Served
     from agent.core.report.status import Status
     from agent.core.values import Generation, TrustBundle
     from agent.core.when.schedule import Pause
@@ -227,11 +228,20 @@ def known(config: Config, snapshot: Snapshot, unattended: Unattended | None = No
         seen=seen(config, snapshot),
         change=snapshot.change,
         history=snapshot.history,
-        served=report_file.served(config.dependants, config.deploy_dir),
+        served=served(config),
         unasked=tuple(hooks.unfit(config.dependants.gates)),
         unattended=unattended,
     )
     return report_file.add_behind(bare, config.dependants, config.deploy_dir)
+
+
+def served(config: Config) -> Served | None:
+    """Return how the dependants stand; None where nothing is configured."""
+    from agent.dependants import helper, report_file  # noqa: PLC0415 - see agent.operations.wiring
+
+    found = helper.blocked(config.deploy_socket)
+    unserved = f"{found.message} {found.remedy}" if found else ""
+    return report_file.served(config.dependants, config.deploy_dir, unserved)
 
 
 def pause_of(config: Config) -> Pause | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import Content, Copy, Dependants, Hooks, Step
+from agent.core.dependants import Content, Copy, Dependants, Hooks, Signal, Step
 from agent.dependants import copy_looks
 
 if TYPE_CHECKING:
@@ -109,3 +110,33 @@ def test_a_report_of_an_older_version_knows_no_traces(copy: Copy) -> None:
     copy.to.write_text("other")
     assert seen(copy, {}) == ""
     assert copy_looks.trace(copy.to.with_name("none")) == ""
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "a directory": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "a socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_kind_in_the_place_of_a_dependants_file_is_told_before_it_is_served(tmp_path: Path, kind: str) -> None:
+    """By the status and the doctor, which serve none: a copy could not be written, and no process would be known."""
+    copy = Copy(to=tmp_path / "app.pem", content=Content.CERTIFICATE)
+    told = Signal(pid_file=tmp_path / "app.pid", process="app")
+    dependants = Dependants(copies=(copy,), signals=(told,), hooks=Hooks(directory=Path("/nonexistent")))
+    assert copy_looks.misplaced(dependants) == {}
+    copy.to.write_text("")
+    told.pid_file.write_text("1")
+    assert copy_looks.misplaced(dependants) == {}
+    for path in (copy.to, told.pid_file):
+        path.unlink()
+        KINDS[kind](path)
+    assert copy_looks.misplaced(dependants) == {
+        f"copy {copy.to}": f"{copy.to} is {kind}, where a copy is expected: move it out of the way.",
+        f"signal {told.pid_file}": (
+            f"{told.pid_file} is {kind}, where the number of app is expected: move it out of the way."
+        ),
+    }
+    (step,) = copy_looks.with_looks((Step(name=told.name),), dependants, {})
+    assert step.problem.startswith(f"{told.pid_file} is {kind}")

@@ -169,3 +169,13 @@ def test_why_they_were_not_served_is_said_where_the_report_does_not_say_it(
     found = served(with_one(tmp_path), written(tmp_path, report), "It cannot be reached.")
     assert found is not None
     assert found.problem == said
+
+
+def test_what_is_in_a_dependants_way_is_said_before_the_first_report(tmp_path: Path) -> None:
+    """Else a technician learns it no sooner than the dependants are served."""
+    (tmp_path / "app.pem").mkdir()
+    wanted = replace(without(tmp_path), copies=(Copy(to=tmp_path / "app.pem", content=Content.CERTIFICATE),))
+    found = served(wanted, tmp_path)
+    assert found == Served(
+        problem=f"{tmp_path}/app.pem is a directory, where a copy is expected: move it out of the way."
+    )

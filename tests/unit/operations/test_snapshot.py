@@ -289,3 +289,14 @@ def test_a_watched_file_that_says_nothing_is_a_problem(rig: Rig, content: bytes 
     assert not found["watched"][0]["problem"].endswith(".")
     assert found["exit"] == 1
     assert found["health"] == [f"A watched file cannot be used. {found['watched'][0]['problem']}."]
+
+
+def test_what_stands_in_the_place_of_the_helpers_socket_is_told_without_a_daemon(rig: Rig) -> None:
+    """The agent, which is not root, asks there, so none of the dependants would be served."""
+    rig.be_enrolled()
+    (rig.path / "deploy.sock").mkdir()
+    unit = "dependants: [{unit: a.service}]\n"
+    more = f"{ENROLMENT}{unit}deploy_dir: {rig.path}/deploy\ndeploy_socket: {rig.path}/deploy.sock\n"
+    served = status_of(rig, more).served
+    assert served is not None
+    assert f"{rig.path}/deploy.sock is a directory, where the helper's socket is expected. Move it" in served.problem
