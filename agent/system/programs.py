@@ -1,6 +1,7 @@
 """Other programs, run as little as can be: no shell, a fixed environment, no descriptors, an end.
 
-What they write goes to this process's standard error, which is the journal's, and is never read: it may hold anything.
+What they write goes to this process's standard error, which is the journal's, up to a bound; see
+`agent.system.outputs`.
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import select
 import signal
 import subprocess
-import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
 from agent.core.values import SEARCHED
+from agent.system import children, outputs
 from agent.system.cgroups import group_of_its_own
+from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,20 +99,12 @@ def _run(
     adopted_before = _descendants(os.getpid())
     _adopt_orphans()
     try:
-        process = subprocess.Popen(  # noqa: S603 - root's own configuration names it
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=_stderr(),
-            stderr=_stderr(),
-            cwd="/",
-            env={**ENVIRONMENT, **environment},
-            start_new_session=True,
-            umask=0o077,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=account.groups if account else None,
-            preexec_fn=group.enter if group else None,  # noqa: PLW1509 - one write, and no other thread holds a lock of it
-        )
+        with closing(outputs.Outflow()) as output:
+            process = _started(command, environment, account, group, output.given)
+            output.start()
+            if _ends(process.pid, output, max(timeout, 0.0)):
+                return ended(process.wait())
+            _end(process, adopted_before, group)
     except OSError as error:
         lasting = error.errno in _LASTING  # else there was no memory, or the file is being written
         return f"{NOT_STARTED if lasting else 'for now ' + NOT_STARTED}: {os.strerror(error.errno or 0)}"
@@ -117,19 +112,48 @@ def _run(
         return f"{NOT_STARTED}: {error}"  # a null byte
     except subprocess.SubprocessError:
         return f"for now {NOT_STARTED} as that user"
-    try:
-        return ended(process.wait(max(timeout, 0.0)))
-    except subprocess.TimeoutExpired:
-        _end(process, adopted_before, group)
-        return f"it took longer than {duration(timedelta(seconds=timeout))} and was ended" if timeout > 0 else _NO_TIME
+    return f"it took longer than {duration(timedelta(seconds=timeout))} and was ended" if timeout > 0 else _NO_TIME
 
 
-def _stderr() -> int:
-    """Return where output goes; a worker's standard output belongs to the daemon."""
+def _started(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    account: UnixAccount | None,
+    group: Group | None,
+    output: int,
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - root's own configuration names it
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        cwd="/",
+        env={**ENVIRONMENT, **environment},
+        start_new_session=True,
+        umask=0o077,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=account.groups if account else None,
+        preexec_fn=group.enter if group else None,  # noqa: PLW1509 - one write, and no other thread holds a lock of it
+    )
+
+
+def _ends(pid: int, output: outputs.Outflow, seconds: float) -> bool:
+    """Whether a program ends within so many seconds; what it writes meanwhile is passed on."""
+    deadline, end = monotonic() + seconds, children.end_of(pid)
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    poll.register(output.read, select.POLLIN)
     try:
-        return sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):
-        return subprocess.DEVNULL
+        while True:
+            left = deadline - monotonic()
+            ready = {fd for fd, _ in poll.poll(max(left, 0.0) * 1000)}
+            if output.read in ready and not output.pass_on():
+                poll.unregister(output.read)
+            if end in ready or left <= 0:
+                return end in ready
+    finally:
+        os.close(end)
 
 
 def ended(code: int) -> str:

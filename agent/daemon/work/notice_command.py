@@ -1,7 +1,8 @@
 """One run of the operator's command that is told of findings, and its end.
 
 It runs as the daemon's user in a session of its own, with a fixed environment and none of the daemon's descriptors.
-What it is told is a file in memory, so it need not read; what it writes goes to the journal and is never read here.
+What it is told is a file in memory, so it need not read; of what it writes so much goes to the journal as of
+any program, see `agent.system.outputs`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.text import duration
 from agent.store.ownership import not_to_be_run
-from agent.system import children, descriptors, memory, programs
+from agent.system import children, descriptors, memory, outputs, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Loop
 
 LIMIT = 60.0  # seconds; mail and HTTP give up sooner
-
-_STDERR = 2
 
 
 class NoticeCommand:
@@ -48,23 +47,28 @@ class NoticeCommand:
         self._on_end = on_end
         self._overdue = False
         self._pid = 0
+        self._output = outputs.Outflow(patience=0.0)  # the loop waits for nothing
         problem = not_to_be_run(Path(command[0]), os.geteuid()) or self._start(told)
+        self._output.start()
         if problem:
+            self._output.close()
             loop.post(lambda: on_end(problem))
             return
         self._end = children.end_of(self._pid)
         self._limit = loop.later(limit, self._overrun)
         loop.watch(self._end, self._ended)
+        loop.watch(self._output.read, self._heard)
 
     def _start(self, told: bytes) -> str:
         fd = memory.file_of(told)
         descriptors.keep()
+        output = [(os.POSIX_SPAWN_DUP2, self._output.given, number) for number in (1, 2)]
         try:
             self._pid = os.posix_spawn(
                 self._command[0],
                 self._command,
                 programs.ENVIRONMENT,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, _STDERR, 1)],
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), *output],
                 setsid=True,
                 setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],
                 setsigmask=[],
@@ -75,6 +79,10 @@ class NoticeCommand:
             os.close(fd)
         return ""
 
+    def _heard(self) -> None:
+        if not self._output.pass_on():
+            self._loop.unwatch(self._output.read)
+
     def _overrun(self) -> None:
         self._overdue = True
         with suppress(OSError):  # it has ended meanwhile, and is not reaped yet
@@ -82,6 +90,8 @@ class NoticeCommand:
 
     def _ended(self) -> None:
         self._loop.unwatch(self._end)
+        self._loop.unwatch(self._output.read)
+        self._output.close()
         self._limit.cancel()
         _, status = os.waitpid(self._pid, 0)
         os.close(self._end)

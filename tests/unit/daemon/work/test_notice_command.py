@@ -9,6 +9,7 @@ import pytest
 
 from agent.daemon.loop import Loop
 from agent.daemon.work.notice_command import NoticeCommand
+from agent.system import outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,3 +104,13 @@ def test_one_that_is_not_there_or_no_program(loop: Loop, tmp_path: Path) -> None
     (tmp_path / "tell").chmod(0o755)
     said = "tell begins with `#!/no/such/shell`, which is not there to run it."
     assert run(loop, f"{tmp_path}/tell") == f"{tmp_path}/{said}"
+
+
+def test_what_it_writes_is_passed_on_up_to_a_bound(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that writes without end fills no journal, and holds nothing of the daemon up."""
+    with (tmp_path / "told").open("w") as file:
+        monkeypatch.setattr(outputs, "_stderr", file.fileno)
+        assert run(loop, str(script(tmp_path, "echo one >&2; exec yes")), limit=0.5).endswith("and was ended.")
+    written = (tmp_path / "told").read_bytes()
+    assert written[:4] == b"one\n"
+    assert len(written) == outputs.MOST + len(outputs.LEFT_OUT)
