@@ -27,6 +27,7 @@ from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import check_enrolment, load_anchors, load_token
+from agent.store.given_back import give_back
 from agent.system.files import is_directory
 from agent.trust import inbox, install
 
@@ -81,10 +82,11 @@ def check_config(config: Config, output: Output) -> Exit:
 
 
 _HANDED_OVER = "{}: its value is handed over to the agent's user."
+_GIVEN_BACK = "{}: it belonged to root, and belongs to the agent's user again."
 
 
 def hand_over(config: Config, output: Output) -> Exit:
-    """Hand the values of files that root alone may read over to the agent's user.
+    """Hand what root alone may read over to the agent's user: files of values, and what root left among the sets.
 
     Raises:
         RefusedError: It is not root that asks.
@@ -93,7 +95,9 @@ def hand_over(config: Config, output: Output) -> Exit:
     if os.geteuid() != 0:
         raise RefusedError("Only root can hand over what root alone may read.", hint="Run it with sudo.")
     handed_over = Parameters(config).hand_over()
-    output.tell({"handed_over": list(handed_over), "exit": Exit.DONE}, *map(_HANDED_OVER.format, handed_over))
+    given = give_back(config.state_dir)
+    told = {"handed_over": list(handed_over), "exit": Exit.DONE}
+    output.tell(told, *map(_HANDED_OVER.format, handed_over), *map(_GIVEN_BACK.format, given))
     return Exit.DONE
 
 
