@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.decide import Wait
 from agent.core.report.findings import UNANSWERED, judge
 from agent.core.text import clock_time, common_name, duration, in_shell
-from agent.core.when.retirement import SHOWN_ID
+from agent.core.when.retirement import HELD, SHOWN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,13 +140,15 @@ def _connection_line(link: Connection) -> str:
 
 
 def _retiring_lines(waiting: Iterable[Retiring]) -> Iterator[str]:
-    unanswered = False
+    unanswered = held = False
     for item in waiting:
         names = ", ".join(item.waits_for)
         how = f", waits for {names}" if names else ""
         how = f", refused{how}" if item.refused else f", no answer yet{how}" if item.unanswered else how
-        unanswered = unanswered or bool(item.unanswered)
+        unanswered, held = unanswered or bool(item.unanswered), held or bool(names)
         yield f"{item.certificate_id[:SHOWN_ID]} from {clock_time(item.due)}{how}"
+    if held:
+        yield HELD
     if unanswered:
         yield UNANSWERED
 

@@ -43,6 +43,12 @@ SHORTEST_ID = 8  # hexadecimal digits that a person gives of a certificate's id,
 SHOWN_ID = 12  # and that are shown
 
 
+# What ends the waiting for other programs, as long as that lasts.
+HELD = (
+    "`sudo iot-cert deploy` has them take the current set up and says why they do not; `iot-cert retire --now` retires "
+    "it all the same, and they lose their connection."
+)
+
 LONGEST_WAIT = 43_200.0  # seconds after an outage
 
 
@@ -204,8 +210,7 @@ def spared(found: Iterable[Retirement]) -> RefusedError | None:
     ids = ", ".join(item.certificate_id[:SHOWN_ID] for item in held)
     return RefusedError(
         f"Not retired: {ids}, which other programs of this gateway may use still: {names}.",
-        hint="`sudo iot-cert deploy` has them take the current set up and says why they do not; "
-        "`iot-cert retire --now` retires it all the same, and they lose their connection.",
+        hint=HELD,
     )
 
 

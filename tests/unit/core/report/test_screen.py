@@ -192,10 +192,11 @@ REFUSED = Retiring(change="c-4", certificate_id="04" * 32, due=NOW, refused="Not
 
 
 def test_what_a_retirement_waits_for_is_shown_by_name() -> None:
-    """The operator knows then which program to look at."""
-    assert shown(retiring=(WAITS,))["retiring"] == (
-        "020202020202 from 2027-03-01 12:00:00 UTC, waits for nginx.service, copy /etc/app.pem"
-    )
+    """The operator knows then which program to look at, and what goes over it where it can never be put right."""
+    line, way_out = shown(retiring=(WAITS,))["retiring"].splitlines()
+    assert line == "020202020202 from 2027-03-01 12:00:00 UTC, waits for nginx.service, copy /etc/app.pem"
+    assert "`sudo iot-cert deploy`" in way_out
+    assert "`iot-cert retire --now` retires it all the same" in way_out
 
 
 def test_that_no_answer_came_is_told_with_what_it_costs() -> None:
