@@ -22,8 +22,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
+def explained(what: str, within: int | None = None) -> Iterator[None]:
     """Turn an `OSError` into a `StoreError` that says what failed and what to do.
+
+    Args:
+        what: What is done, as in "write history.jsonl".
+        within: The open directory that it is done in, which is named then; None where `what` says it.
 
     Raises:
         StoreError: Any `OSError` inside the block.
@@ -33,7 +37,15 @@ def explained(what: str) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         hint = files.remedy(error.errno)
-        raise StoreError(f"Cannot {what}: {reason}.", hint=hint) from error
+        raise StoreError(f"Cannot {what}{_named(within)}: {reason}.", hint=hint) from error
+
+
+def _named(directory: int | None) -> str:
+    """Return where an open directory is, as a clause; empty where the kernel does not tell."""
+    try:
+        return "" if directory is None else f" in {os.readlink(f'/proc/self/fd/{directory}')}"  # noqa: PTH115 - no path
+    except OSError:
+        return ""
 
 
 def open_directory(name: str, dir_fd: int | None = None) -> int:

@@ -64,7 +64,7 @@ def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool
 
 
 def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None], *, lasting: bool = True) -> None:
-    with disk.explained(f"write {name.removeprefix(TEMPORARY)}"):
+    with disk.explained(f"write {name.removeprefix(TEMPORARY)}", dir_fd):
         fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
         try:
             dress(fd)
@@ -119,7 +119,7 @@ def replace_unsettled(dir_fd: int, name: str, data: bytes, modes: Modes, *, secr
     """
     temporary = cleared(dir_fd, name)
     write_new(dir_fd, temporary, data, modes, secret=secret)
-    with disk.explained(f"put {name} in place"):
+    with disk.explained(f"put {name} in place", dir_fd):
         _move_into_place(dir_fd, temporary, name)
 
 
@@ -131,7 +131,7 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
     """
     temporary = cleared(dir_fd, name)
     _write_dressed(dir_fd, temporary, data, lambda fd: _set_mode(fd, modes.public_mode), lasting=False)
-    with disk.explained(f"write {name}"):
+    with disk.explained(f"write {name}", dir_fd):
         _move_into_place(dir_fd, temporary, name)
 
 
@@ -223,7 +223,7 @@ def move_in(dir_fd: int, name: str) -> None:
         StoreInDoubtError: It is in place, but a power cut may bring the old content back.
         StoreError: The old content is in place.
     """
-    with disk.explained(f"put {name} in place"):
+    with disk.explained(f"put {name} in place", dir_fd):
         _make_way(dir_fd, beside(name), name)
     _move_over(dir_fd, beside(name), name)
 
@@ -234,7 +234,7 @@ def link_unsynced(dir_fd: int, name: str, target: str) -> None:
     Raises:
         StoreError: It could not be made.
     """
-    with disk.explained(f"make the link {name}"):
+    with disk.explained(f"make the link {name}", dir_fd):
         os.symlink(target, name, dir_fd=dir_fd)
 
 
@@ -281,7 +281,7 @@ def put_away(dir_fd: int, name: str, kept: str) -> str:
 
 
 def _move_over(dir_fd: int, old: str, new: str, move: Callable[[int, str, str], None] = move_unsynced) -> None:
-    with disk.explained(f"put {new} in place" if old.startswith(TEMPORARY) else f"rename {old} to {new}"):
+    with disk.explained(f"put {new} in place" if old.startswith(TEMPORARY) else f"rename {old} to {new}", dir_fd):
         move(dir_fd, old, new)
     sync(dir_fd, f"{new} was put in place")
 
@@ -339,7 +339,7 @@ def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
         StoreError: It could not be added whole; what was added is cut off again where possible.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with disk.explained(f"add a line to {name}"):
+    with disk.explained(f"add a line to {name}", dir_fd):
         fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
             _set_mode(fd, modes.public_mode)
@@ -375,7 +375,7 @@ def remove(dir_fd: int, name: str) -> None:
     Raises:
         StoreError: It is there and cannot be removed.
     """
-    with disk.explained(f"remove {name}"), contextlib.suppress(FileNotFoundError):
+    with disk.explained(f"remove {name}", dir_fd), contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=dir_fd)
 
 

@@ -320,7 +320,7 @@ def test_a_read_only_disk_is_blamed_for_the_file_that_was_to_be_written(tmp_path
     """It says so of the removal of a name that is not there, too."""
     with planted.read_only(tmp_path) as path, disk.directory(str(path)) as fd:
         for write in (durable.replace, durable.scribble):
-            with pytest.raises(StoreError, match=r"^Cannot write name: Read-only file system\.$") as caught:
+            with pytest.raises(StoreError, match=f"^Cannot write name in {path}: Read-only file system[.]$") as caught:
                 write(fd, "name", b"new", MODES)
             assert "remount" in caught.value.hint
 
