@@ -245,10 +245,28 @@ def _sort_opened(pile: _Pile, data: bytes, password: bytes | None) -> bool:
     before = _spent_by_children()
     found = locked.opened(data, password)
     pile.patience -= _spent_by_children() - before
-    if found and len(_KEY_BAG.findall(data)) > 1:  # the library returns the first alone
+    if found and _is_of_several(data, found):  # the library returns the first alone
         raise MaterialError("there are several private keys in it, of which only one can be meant", hint=_ONE_OF_MANY)
     _sort_pem(pile, found, None)
     return bool(found)
+
+
+def _is_of_several(data: bytes, found: bytes) -> bool:
+    """Whether there is more than one key in a container.
+
+    Where its parts are encrypted as a whole no key can be counted from outside, but each comes with its certificate.
+
+    Args:
+        data: The container.
+        found: What the library has found in it: one key, and all certificates.
+    """
+    bags = len(_KEY_BAG.findall(data))
+    if bags:
+        return bags > 1
+    facts = [entry.facts for entry in x509.read_store(found) if entry.facts] if b"CERTIFICATE-----" in found else []
+    above = {item.issuer for item in facts if item.issuer != item.subject}
+    leaves = (item for item in facts if not item.is_ca and item.version == VERSION_3 and item.subject not in above)
+    return len({item.spki_sha256 for item in leaves}) > 1
 
 
 def _spent_by_children() -> float:

@@ -123,6 +123,20 @@ def test_two_keys_in_one_container_are_not_chosen_from(stick: Stick) -> None:
     assert "-srcalias NAME" in caught.value.hint
 
 
+@pytest.mark.parametrize(("name", "several"), [("two-keys-in-one-lock", True), ("one-key-in-one-lock", False)])
+def test_keys_that_are_encrypted_as_a_whole_are_counted_by_their_certificates(
+    stick: Stick, name: str, *, several: bool
+) -> None:
+    """No key can be seen from outside then (RFC 7292, section 4.1); the files were made by hand, with a chain each."""
+    container = (Path(__file__).parents[2] / "data" / f"{name}.p12").read_bytes()
+    stick.put(container=container)
+    if several:
+        with pytest.raises(MaterialError, match="there are several private keys in it"):
+            stick.bring(password=b"geheim")
+    else:
+        assert stick.bring(password=b"geheim").credential is not None
+
+
 def test_an_authority_that_only_has_the_name_is_no_link_of_the_chain(stick: Stick) -> None:
     """Its signature is looked at: a broker that is sent a chain which does not hold together refuses it all."""
     name = BETWEEN.certificate.subject.rfc4514_string()
