@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.mutantkit.copies import ROOT, Copy, Mutant, MutantFate, NotThereError, place_of
+from support.mutantkit.copies import ROOT, Copy, Mutant, MutantFate, NotThereError, place_of, texts_of
 from support.mutantkit.table import MUTANTS
 
 if TYPE_CHECKING:
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_finds_its_line(mutant: Mutant) -> None:
     """Once, in whatever file it is by now; what comes of it is a program, and another one."""
-    path, changed = place_of(mutant, ROOT / "agent")
-    assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(path.read_text()))
+    path, changed = place_of(mutant, texts(), ROOT / "agent")
+    assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(texts()[path]))
+
+
+@cache
+def texts() -> dict[Path, str]:
+    """Return the agent's modules, which are read once for all mutants."""
+    return texts_of(ROOT / "agent")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -49,8 +55,9 @@ def test_no_two_mutants_have_a_name() -> None:
 
 
 @pytest.fixture(name="small")
-def _small(tmp_path: Path) -> Iterator[Copy]:
-    """A copy of an agent that can do one thing, of which half is tested."""
+def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copy]:
+    """A copy of an agent that can do one thing, of which half is tested: by pytest without a plugin."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "__init__.py").write_text(
         "def both(a, b):\n    if (\n        a < 0\n    ):\n        return 0\n    return a + b\n"
@@ -94,7 +101,8 @@ def test_dots_stand_for_the_rest_of_a_name(tmp_path: Path, old: str, new: str, c
     """Whose method it is may change; what stood there is put where the dots are again, in their order."""
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "it.py").write_text("if self.a(b):\n    f(c.x, y)\n")
-    assert changed in place_of(a_mutant(old, new), tmp_path / "agent")[1]
+    agent = tmp_path / "agent"
+    assert changed in place_of(a_mutant(old, new), texts_of(agent), agent)[1]
 
 
 @pytest.mark.parametrize("old", ["return a * b", "return"])

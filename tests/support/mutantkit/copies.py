@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parents[3]
 ANY = "…"
@@ -54,19 +54,24 @@ class NotThereError(ValueError):
     """The text of a mutant stands nowhere, or more than once."""
 
 
-def place_of(mutant: Mutant, agent: Path) -> tuple[Path, str]:
+def texts_of(agent: Path) -> dict[Path, str]:
+    """Return the modules of an agent, in which mutants find their places."""
+    return {path: path.read_text() for path in sorted(agent.rglob("*.py"))}
+
+
+def place_of(mutant: Mutant, texts: Mapping[Path, str], agent: Path) -> tuple[Path, str]:
     """Return the file that a mutant changes, wherever that is by now, and its changed content.
+
+    Args:
+        mutant: The mutant.
+        texts: See `texts_of`.
+        agent: The directory that they are below.
 
     Raises:
         NotThereError: The text is not found exactly once.
     """
     pattern = re.compile(r"\s+".join(map(re.escape, mutant.old.split())).replace(ANY, r"([\w.]*)"))
-    found = [
-        (path, text, match)
-        for path in sorted(agent.rglob("*.py"))
-        for text in [path.read_text()]
-        for match in pattern.finditer(text)
-    ]
+    found = [(path, text, match) for path, text in texts.items() for match in pattern.finditer(text)]
     if len(found) != 1:
         places = ", ".join(str(path.relative_to(agent.parent)) for path, _, _ in found) or "nowhere"
         raise NotThereError(f"{mutant.name}: this must stand once in the agent, and is found {places}: {mutant.old}")
@@ -104,7 +109,8 @@ class Copy:
         Raises:
             NotThereError: Its text is not there.
         """
-        path, changed = place_of(mutant, self.path / "agent")
+        agent = self.path / "agent"
+        path, changed = place_of(mutant, texts_of(agent), agent)
         before = path.read_text()
         path.write_text(changed)
         try:
