@@ -29,7 +29,7 @@ from support.crashkit.stepper import HarnessError
 from support.crashkit.tree import Tree, differences, digest, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -140,22 +140,43 @@ def report(found: Sequence[str]) -> CampaignReport:
 
 
 def spread(
-    function: Callable[[Sequence[Case[T]]], list[str]], items: Sequence[T], *, one_in: int = 1
+    function: Callable[[Sequence[Case[T]]], Iterable[str]],
+    items: Sequence[T],
+    *,
+    one_in: int = 1,
+    until: str | None = None,
 ) -> CampaignReport:
     """Try the cases that are taken, in a few lots, so that each worker keeps what it has judged already.
 
     Args:
-        function: Tries the cases of a lot, and returns a complaint or an empty text for each; see `campaigns.told`.
+        function: Tries the cases of a lot, and yields a complaint or an empty text for each; see `campaigns.told`.
         items: All of them.
         one_in: One in so many is taken for a sample.
+        until: Once a complaint has this text in it, that will do, and no more cases are tried; they come in no order then.
     """
-    return share(function, [(place, items[place]) for place in campaigns.places(len(items), one_in)])
+    taken = [(place, items[place]) for place in campaigns.places(len(items), one_in)]
+    return share(function, taken, until=until)
 
 
-def share(function: Callable[[Sequence[Case[T]]], list[str]], taken: Sequence[Case[T]]) -> CampaignReport:
+def share(
+    function: Callable[[Sequence[Case[T]]], Iterable[str]], taken: Sequence[Case[T]], *, until: str | None = None
+) -> CampaignReport:
     """Try these cases in a few lots; see `spread`."""
     lots = [taken[place::_LOTS] for place in range(_LOTS)]
-    return report([complaint for part in fork_map(function, lots) for complaint in part])
+    if until is not None:  # in one lot, since where few cases are of the kind another would try all of its own
+        lots = [random.Random(0).sample(taken, len(taken))]  # noqa: S311 - an order, not a secret
+    return report([complaint for part in fork_map(partial(_up_to, until, function), lots) for complaint in part])
+
+
+def _up_to(
+    until: str | None, function: Callable[[Sequence[Case[T]]], Iterable[str]], lot: Sequence[Case[T]]
+) -> list[str]:
+    found = []
+    for complaint in function(lot):
+        found.append(complaint)
+        if until is not None and complaint and until in complaint:
+            break
+    return found
 
 
 _SHOWN = 5
@@ -173,6 +194,7 @@ def kill_everywhere(
     one_in: int = 1,
     bug: Bug = nullcontext,
     changes: bool = False,
+    until: str | None = None,
 ) -> CampaignReport:
     """Kill the change at every call, judge what is left, and let it go on.
 
@@ -183,10 +205,11 @@ def kill_everywhere(
         one_in: One in so many is taken for a sample.
         bug: What is planted.
         changes: Only at calls before which the disk has changed: all others leave what one of these leaves.
+        until: See `spread`.
     """
     calls = _calls(scenario, bug)
     places = [place for place in range(0, len(calls), every) if not changes or calls[place - 1] in syscalls.CHANGING]
-    return spread(partial(_kill_at_each, scenario, umask, bug), places, one_in=one_in)
+    return spread(partial(_kill_at_each, scenario, umask, bug), places, one_in=one_in, until=until)
 
 
 def _carry_out(path: Path, scenario: Scenario, bug: Bug) -> None:
@@ -203,11 +226,12 @@ def _calls(scenario: Scenario, bug: Bug = nullcontext) -> list[str]:
         return run.calls
 
 
-def _kill_at_each(scenario: Scenario, umask: int, bug: Bug, points: Sequence[Case[int]]) -> list[str]:
+def _kill_at_each(scenario: Scenario, umask: int, bug: Bug, points: Sequence[Case[int]]) -> Iterator[str]:
     os.umask(umask)
     with Workplace() as workplace:
         judge = Judge(workplace, scenario, bug)
-        return [campaigns.told(case, _kill_once(judge, scenario.base, {}, point)[0]) for case, point in points]
+        for case, point in points:
+            yield campaigns.told(case, _kill_once(judge, scenario.base, {}, point)[0])
 
 
 def _kill_once(judge: Judge, tree: Tree, told: Told, at: int) -> tuple[str, Tree, Told]:
@@ -247,10 +271,15 @@ def _calls_from(workplace: Workplace, scenario: Scenario, tree: Tree) -> int:
 
 
 def cut_power_everywhere(
-    scenario: Scenario, *, umask: int = 0o022, one_in: int = 1, bug: Bug = nullcontext
+    scenario: Scenario,
+    *,
+    umask: int = 0o022,
+    one_in: int = 1,
+    bug: Bug = nullcontext,
+    until: str | None = None,
 ) -> CampaignReport:
-    """Judge every disk that a power cut during the change may leave."""
-    return share(partial(_judge_each, scenario), _states(scenario, None, umask, bug, one_in=one_in))
+    """Judge every disk that a power cut during the change may leave, or those up to a complaint; see `spread`."""
+    return share(partial(_judge_each, scenario), _states(scenario, None, umask, bug, one_in=one_in), until=until)
 
 
 def kill_then_cut(scenario: Scenario, *, every: int, one_in: int) -> CampaignReport:
@@ -293,8 +322,9 @@ def _record(workplace: Workplace, scenario: Scenario, die_at: int | None, bug: B
     return recorder
 
 
-def _judge_each(scenario: Scenario, states: Sequence[Case[CrashState]]) -> list[str]:
+def _judge_each(scenario: Scenario, states: Sequence[Case[CrashState]]) -> Iterator[str]:
     with Workplace() as workplace:
         judge = Judge(workplace, scenario)
-        found = [(case, state, judge(state.tree, state.told)) for case, state in states]
-    return [campaigns.told(case, complaint and f"{state.how}: {complaint}") for case, state, complaint in found]
+        for case, state in states:
+            complaint = judge(state.tree, state.told)
+            yield campaigns.told(case, complaint and f"{state.how}: {complaint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import traceback
@@ -14,6 +15,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CORES = sorted(os.sched_getaffinity(0))
+_LIBC = ctypes.CDLL(None)
 
 
 def fork_map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -22,8 +24,10 @@ def fork_map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     Raises:
         RuntimeError: A worker failed; the message is its traceback.
     """
-    workers = len(CORES)
-    ends = [_start(function, items[place::workers], core) for place, core in enumerate(CORES)]
+    workers = min(len(CORES), len(items))
+    here = CORES.index(_LIBC.sched_getcpu())  # the one worker of a single item stays where it is
+    cores = (CORES[here:] + CORES[:here])[:workers]
+    ends = [_start(function, items[place::workers], core) for place, core in enumerate(cores)]
     parts: list[list[R]] = [_collect(pid, fd) for pid, fd in ends]
     return [parts[place % workers][place // workers] for place in range(len(items))]
 
