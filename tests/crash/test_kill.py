@@ -30,7 +30,9 @@ def test_a_change_killed_at_any_call_goes_on_to_the_same_end(name: str) -> None:
 
 def test_a_tight_umask_changes_nothing() -> None:
     """Under umask 077 the same holds; every third call of an enrolment is taken."""
-    report = campaign.kill_everywhere(scenarios()["enrolment"], umask=0o077, every=3, one_in=ONE_IN)
+    report = campaign.kill_everywhere(
+        scenarios()["enrolment"], umask=0o077, among=lambda calls: range(0, len(calls), 3), one_in=ONE_IN
+    )
     points.visited("kills", report.points, at_least=least(80, ONE_IN))
     assert report.complaints == (), report.shown
 

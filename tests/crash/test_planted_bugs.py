@@ -47,7 +47,8 @@ def test_a_power_cut_finds_a_link_that_may_move_before_its_set_is_known_to_be_pr
 def test_a_kill_finds_a_link_that_is_gone_for_a_moment() -> None:
     """The stepper catches the gap between unlink and symlink."""
     wanted = "there is no current generation"
-    report = campaign.kill_everywhere(_short(), bug=bugs.unlink_before_link, changes=True, until=wanted)
+    among = campaign.after_changes
+    report = campaign.kill_everywhere(_short(), bug=bugs.unlink_before_link, among=among, until=wanted)
     points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
     assert any(wanted in complaint for complaint in report.complaints)
 

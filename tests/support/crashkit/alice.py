@@ -38,12 +38,13 @@ from support.crashkit.disk import (
     Told,
     Write,
 )
-from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, digest
+from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.crashkit.marks import Mark
+    from support.crashkit.tree import Frozen
 
 
 class DeathError(BaseException):
@@ -218,7 +219,7 @@ def numbered_states(
 
     The others are not made. Where all are taken of each run, one in one, so they are for whatever case is asked for.
     """
-    seen: set[str] = set()
+    seen: set[tuple[Frozen, frozenset[tuple[Mark, int]]]] = set()
     number = first
     for cut in range(len(operations) + 1):
         prefix = operations[:cut]
@@ -228,7 +229,7 @@ def numbered_states(
             if one_in > 1 and not campaigns.takes(number - 1, one_in):
                 continue
             tree, how = made()
-            key = digest(tree) + repr(sorted(told.items()))
+            key = frozen(tree), frozenset(told.items())
             if key not in seen:
                 seen.add(key)
                 yield number - 1, CrashState(tree=tree, told=told, how=f"cut after {cut} operations, {how}")

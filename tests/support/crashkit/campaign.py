@@ -1,6 +1,7 @@
 """Break one scenario everywhere, and say what does not hold.
 
-A disk that was judged once is not judged again: the same files with the same acknowledgements come to the same end.
+A disk that was judged once is not judged again: the same files with the same acknowledgements come to the same end, and
+so do the same files after a recovery, whatever they were before it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.core.change.lifecycle import Phase
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.jsonio import PlainError
 from agent.errors import AgentError
 from agent.store.store import Store
@@ -26,31 +27,51 @@ from support.crashkit.pool import fork_map
 from support.crashkit.scenarios import Scenario, Workplace
 from support.crashkit.scripts import Verdict
 from support.crashkit.stepper import HarnessError
-from support.crashkit.tree import Tree, differences, digest, snapshot
+from support.crashkit.tree import Frozen, Tree, differences, frozen, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from agent.ports import Recovery
+
 
 Told = dict[Mark, int]
 Bug = Callable[[], AbstractContextManager[None]]
 T = TypeVar("T")
+Ends = dict[tuple[Frozen, frozenset[int | None], ChangeRecord | None], str]
 Case = tuple[int, T]  # with its number, by which it is repeated
 
 # A change that was resumed counts its starts, in the record and so in the history; all else must be as ever.
 _VARIES = frozenset({"history.jsonl"})
 
 
-def judge_crash(workplace: Workplace, scenario: Scenario, tree: Tree, told: Told) -> str:
-    """Return what is wrong with a store that a crash left, or with what comes of it when the agent starts again."""
+def judge_crash(workplace: Workplace, scenario: Scenario, tree: Tree, told: Told, ends: Ends) -> str:
+    """Return what is wrong with a store that a crash left, or with what comes of it when the agent starts again.
+
+    Args:
+        workplace: Where.
+        scenario: The change.
+        tree: What the crash left.
+        told: What had been acknowledged.
+        ends: What was wrong with stores that were recovered, by what was in them: many crashes come to the same.
+    """
     path = workplace.lay_out(tree)
     try:
         _check_promises(path, scenario, told)
-        before, after, acknowledged = _expected(scenario, told)
-        invariants.check_store(
-            path, before=before, after=after, acknowledged=acknowledged, previous=scenario.had_previous
-        )
+        allowed = invariants.allowed_current(*_expected(scenario, told))
+        recovery = invariants.recover_left(path, allowed)
+    except (InvariantError, AgentError, OSError, PlainError) as error:
+        return f"{type(error).__name__}: {error}"
+    key = frozen(snapshot(path)), allowed, recovery.change
+    if key not in ends:
+        ends[key] = _judge_recovered(path, scenario, recovery, allowed)
+    return ends[key]
+
+
+def _judge_recovered(path: Path, scenario: Scenario, recovery: Recovery, allowed: frozenset[int | None]) -> str:
+    try:
+        invariants.check_recovered(path, recovery, allowed, previous=scenario.had_previous)
         scripts.carry_out(path, scenario.plan)
         _check_end(path, scenario)
     except (InvariantError, AgentError, OSError, PlainError) as error:
@@ -104,14 +125,15 @@ class Judge:
 
     def __init__(self, workplace: Workplace, scenario: Scenario, bug: Bug = nullcontext) -> None:
         self.workplace, self.scenario, self.bug = workplace, scenario, bug
-        self._verdicts: dict[str, str] = {}
+        self._verdicts: dict[tuple[Frozen, frozenset[tuple[Mark, int]]], str] = {}
+        self._ends: Ends = {}
 
     def __call__(self, tree: Tree, told: Told) -> str:
         """Return what is wrong, or an empty text."""
         promised: Told = {mark: value for mark, value in told.items() if mark is not Mark.END}
-        key = digest(tree) + repr(sorted(promised.items()))
+        key = frozen(tree), frozenset(promised.items())
         if key not in self._verdicts:
-            self._verdicts[key] = judge_crash(self.workplace, self.scenario, tree, promised)
+            self._verdicts[key] = judge_crash(self.workplace, self.scenario, tree, promised, self._ends)
         return self._verdicts[key]
 
 
@@ -152,7 +174,7 @@ def spread(
         function: Tries the cases of a lot, and yields a complaint or an empty text for each; see `campaigns.told`.
         items: All of them.
         one_in: One in so many is taken for a sample.
-        until: Once a complaint has this text in it, that will do, and no more cases are tried; they come in no order then.
+        until: Once a complaint has this text in it, that will do, and no more cases are tried; they come in no order.
     """
     taken = [(place, items[place]) for place in campaigns.places(len(items), one_in)]
     return share(function, taken, until=until)
@@ -180,20 +202,25 @@ def _up_to(
 
 
 _SHOWN = 5
-_LOTS = len(os.sched_getaffinity(0))
+# Beside other processes of a run, which have the other processors busy, one lot judges least: see `Judge`.
+_LOTS = 1 if "PYTEST_XDIST_WORKER" in os.environ else len(os.sched_getaffinity(0))
 
 
 # -- kills ---------------------------------------------------------------------------------------------------------
+
+
+def after_changes(calls: Sequence[str]) -> list[int]:
+    """Return the calls before which the disk has changed: a kill at any other leaves what one of these leaves."""
+    return [place for place in range(len(calls)) if calls[place - 1] in syscalls.CHANGING]
 
 
 def kill_everywhere(
     scenario: Scenario,
     *,
     umask: int = 0o022,
-    every: int = 1,
+    among: Callable[[Sequence[str]], Sequence[int]] = lambda calls: range(len(calls)),
     one_in: int = 1,
     bug: Bug = nullcontext,
-    changes: bool = False,
     until: str | None = None,
 ) -> CampaignReport:
     """Kill the change at every call, judge what is left, and let it go on.
@@ -201,14 +228,12 @@ def kill_everywhere(
     Args:
         scenario: The change.
         umask: Of the process.
-        every: Every so many-th call alone.
+        among: Which of its calls, by their names; all of them unless it is said.
         one_in: One in so many is taken for a sample.
         bug: What is planted.
-        changes: Only at calls before which the disk has changed: all others leave what one of these leaves.
         until: See `spread`.
     """
-    calls = _calls(scenario, bug)
-    places = [place for place in range(0, len(calls), every) if not changes or calls[place - 1] in syscalls.CHANGING]
+    places = among(_calls(scenario, bug))
     return spread(partial(_kill_at_each, scenario, umask, bug), places, one_in=one_in, until=until)
 
 
@@ -286,8 +311,12 @@ def kill_then_cut(scenario: Scenario, *, every: int, one_in: int) -> CampaignRep
     """Kill the change at every `every`-th operation, start it again, and cut the power during that."""
     with Workplace() as workplace:
         total = len(_record(workplace, scenario, None, nullcontext).operations)
-    lots = fork_map(lambda point: _states(scenario, point, first=point * _CUTS, one_in=one_in), range(0, total, every))
-    return share(partial(_judge_each, scenario), [state for lot in lots for state in lot])
+    return share(partial(_kill_then_cut_each, scenario, one_in), list(enumerate(range(0, total, every))))
+
+
+def _kill_then_cut_each(scenario: Scenario, one_in: int, points: Sequence[Case[int]]) -> Iterator[str]:
+    states = [_states(scenario, point, first=point * _CUTS, one_in=one_in) for _, point in points]
+    return _judge_each(scenario, [state for found in states for state in found])
 
 
 _CUTS = 100_000  # more than there are after one kill

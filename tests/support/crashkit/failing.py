@@ -15,13 +15,14 @@ from support.crashkit.campaign import CampaignReport, Case, spread
 from support.crashkit.invariants import InvariantError
 from support.crashkit.scenarios import NAMES, Scenario, Workplace, scenarios
 from support.crashkit.stepper import Failing, Raised
-from support.crashkit.tree import FILE, Tree, differences, digest, snapshot
+from support.crashkit.tree import FILE, Tree, differences, frozen, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from support.crashkit.scripts import StepTaken
+    from support.crashkit.tree import Frozen
 
 ERRNOS = (
     errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EINTR, errno.EXDEV,
@@ -128,7 +129,7 @@ def faults_of(calls: Sequence[str]) -> list[Failing]:
 
 
 def _fail_each(segment: Segment, faults: Sequence[Case[Failing]]) -> list[str]:
-    verdicts: dict[tuple[str, str, bool], str] = {}
+    verdicts: dict[tuple[str, Frozen, bool], str] = {}
     found = []
     with Workplace() as workplace:
         for case, fault in faults:
@@ -136,7 +137,7 @@ def _fail_each(segment: Segment, faults: Sequence[Case[Failing]]) -> list[str]:
             result = stepper.fail(_work(path, segment.step), fault).result
             outcome = result.kinds[0] if isinstance(result, Raised) else "success"
             exact = says_nothing_about_data(fault, segment.calls[fault.at])
-            key = (outcome, digest(snapshot(path)), exact)
+            key = (outcome, frozen(snapshot(path)), exact)
             if key not in verdicts:
                 verdicts[key] = _judge_failure(workplace, segment, path, result, exact=exact)
             complaint = verdicts[key]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from agent.crypto import keys
@@ -12,7 +12,7 @@ from agent.errors import AgentError
 from agent.store import generations
 from agent.store.store import Store
 from support.crashkit.material import NOW
-from support.crashkit.tree import differences, snapshot
+from support.crashkit.tree import Frozen, differences, frozen, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from support.crashkit.tree import Tree
 
 OTHERS = 0o077
+
+# What was sound after a recovery, with what is current there.
+_SOUND: dict[tuple[Frozen, frozenset[int | None], bool, ChangeRecord | None], int | None] = {}
 
 
 class InvariantError(AssertionError):
@@ -63,29 +66,53 @@ def check_store(
     Raises:
         InvariantError: Something does not hold.
     """
-    check_privacy(path)
-    allowed: frozenset[int | None] = before | after
-    if not before:
-        allowed |= {None}
+    allowed = allowed_current(before, after, acknowledged)
+    return check_recovered(path, recover_left(path, allowed), allowed, previous=previous)
+
+
+def allowed_current(before: frozenset[int], after: frozenset[int], acknowledged: int | None) -> frozenset[int | None]:
+    """Return what `current` may be; see `check_store`."""
     if acknowledged is not None:
-        allowed = frozenset({acknowledged})
-    check_consumer(path, allowed)
-    recovery = recover(path)
-    current = check_consumer(path, allowed)
-    _check_previous(path, required=previous, current=current, in_flight=recovery.change is not None)
-    left = snapshot(path)
-    _check_litter(left, recovery.change)
+        return frozenset({acknowledged})
+    return before | after if before else after | {None}
+
+
+def recover_left(path: Path, allowed: frozenset[int | None]) -> Recovery:
+    """Check a directory as a fault left it, and recover it."""
     check_privacy(path)
-    _check_quiet(path, left)
-    return FoundStore(current=current, change=recovery.change, notes=recovery.notes)
+    check_consumer(path, allowed)
+    return recover(path)
+
+
+def check_recovered(path: Path, recovery: Recovery, allowed: frozenset[int | None], *, previous: bool) -> FoundStore:
+    """Check a directory after its recovery: once, since what is found depends on what is in it and on these alone."""
+    left = snapshot(path)
+    key = frozen(left), allowed, previous, recovery.change
+    if key not in _SOUND:
+        current = check_consumer(path, allowed)
+        _check_previous(path, required=previous, current=current, in_flight=recovery.change is not None)
+        _check_litter(left, recovery.change)
+        check_privacy(path)
+        _check_quiet(path, left)
+        _SOUND[key] = current
+    return FoundStore(current=_SOUND[key], change=recovery.change, notes=recovery.notes)
 
 
 def check_privacy(path: Path) -> None:
     """Check that no user but the owner can read anything, or even list it."""
-    for item in [path, *path.rglob("*")]:
-        status = item.lstat()
-        if not stat.S_ISLNK(status.st_mode) and status.st_mode & OTHERS:
-            raise InvariantError(f"{item} has the mode {stat.S_IMODE(status.st_mode):o}")
+    _require_private(str(path), os.lstat(path))
+    waiting = [str(path)]
+    while waiting:  # without a Path for each name, of which there are forty
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                _require_private(entry.path, entry.stat(follow_symlinks=False))
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def _require_private(name: str, status: os.stat_result) -> None:
+    if not stat.S_ISLNK(status.st_mode) and status.st_mode & OTHERS:
+        raise InvariantError(f"{name} has the mode {stat.S_IMODE(status.st_mode):o}")
 
 
 def check_consumer(path: Path, allowed: frozenset[int | None]) -> int | None:
@@ -139,10 +166,11 @@ def _check_previous(path: Path, *, required: bool, current: int | None, in_fligh
 
 def _check_litter(left: Tree, change: ChangeRecord | None) -> None:
     ours = None if change is None else generations.stage_name(change.generation)
-    for item in map(PurePath, left):
-        _require(not item.name.startswith(".new-"), f"{item.name} is left over")
-        is_stage = item.parent.name == "generations" and item.name.startswith(".")
-        _require(not is_stage or item.name == ours, f"the stage {item.name} belongs to no change")
+    for item in left:
+        folder, _, name = item.rpartition("/")
+        _require(not name.startswith(".new-"), f"{name} is left over")
+        is_stage = folder.rpartition("/")[2] == "generations" and name.startswith(".")
+        _require(not is_stage or name == ours, f"the stage {name} belongs to no change")
 
 
 def _check_quiet(path: Path, once: Tree) -> None:

@@ -22,13 +22,14 @@ from support.crashkit.invariants import InvariantError
 from support.crashkit.material import NOW
 from support.crashkit.scenarios import Workplace, rotated
 from support.crashkit.stepper import Failing, Raised
-from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, differences, digest, snapshot
+from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, differences, frozen, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from support.crashkit.campaign import CampaignReport, Case
+    from support.crashkit.tree import Frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,19 +146,29 @@ class _Judge:
     def __init__(self, workplace: Workplace, damage: Damage, *, exact: bool = True) -> None:
         self.damage, self.exact = damage, exact
         self._workplace = workplace
-        self._verdicts: dict[str, str] = {}
+        self._verdicts: dict[Frozen, str] = {}
+        self._ends: dict[Frozen, str] = {}  # by what a recovery in peace has left
 
     def __call__(self, left: Tree) -> str:
-        key = digest(left)
+        key = frozen(left)
         if key not in self._verdicts:
             self._verdicts[key] = self._judge(left)
         return self._verdicts[key]
 
     def _judge(self, left: Tree) -> str:
         path = self._workplace.lay_out(left)
-        allowed = frozenset({self.damage.current}) if self.exact else frozenset({1, 2, 3, self.damage.current})
         try:
             open_and_recover(path)
+        except (InvariantError, AgentError, OSError) as error:
+            return f"{type(error).__name__}: {error}"
+        key = frozen(snapshot(path))
+        if key not in self._ends:
+            self._ends[key] = self._judge_recovered(path)
+        return self._ends[key]
+
+    def _judge_recovered(self, path: Path) -> str:
+        allowed = frozenset({self.damage.current}) if self.exact else frozenset({1, 2, 3, self.damage.current})
+        try:
             self._check_end(path)
             invariants.check_store(path, before=allowed, after=allowed)
         except (InvariantError, AgentError, OSError) as error:
