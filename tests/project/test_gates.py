@@ -7,6 +7,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from support import sources
+
 ROOT = Path(__file__).parents[2]
 AGENT, TESTS = ROOT / "agent", ROOT / "tests"
 LINES, METHODS, ATTRIBUTES = 400, 20, 12
@@ -26,14 +28,8 @@ FILES, TEST_FILES = sorted(AGENT.rglob("*.py")), sorted(TESTS.rglob("*.py"))
 
 def classes_of(source: str) -> list[ast.ClassDef]:
     """Return a file's classes, those within functions included; only statements can hold one."""
-    found: list[ast.AST] = [ast.parse(source)] if _CLASS.search(source) else []
-    for node in found:
-        found += filter(_is_statement, ast.iter_child_nodes(node))
+    found = sources.statements(ast.parse(source)) if _CLASS.search(source) else []
     return [node for node in found if isinstance(node, ast.ClassDef)]
-
-
-def _is_statement(node: ast.AST) -> bool:
-    return isinstance(node, ast.stmt | ast.excepthandler | ast.match_case)
 
 
 def public_methods(found: ast.ClassDef) -> int:
@@ -46,7 +42,7 @@ def attributes(found: ast.ClassDef) -> set[str]:
     """Return what an instance is given in its own methods."""
     return {
         node.attr
-        for node in ast.walk(found)
+        for node in sources.walk(found)
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Store)
         and isinstance(node.value, ast.Name)

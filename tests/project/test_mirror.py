@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from support import sources
+
 ROOT = Path(__file__).parents[2]
 AGENT, TESTS = ROOT / "agent", ROOT / "tests"
 UNIT = TESTS / "unit"
@@ -198,8 +200,7 @@ def _name(path: Path, agent: Path) -> str:
 
 
 def _has_code(path: Path) -> bool:
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return any(isinstance(node, kinds) for node in ast.parse(path.read_text()).body)
+    return _looked_at(path)[0]
 
 
 def module_of(test: str, known: frozenset[str]) -> str:
@@ -215,16 +216,22 @@ def unit_tests() -> set[str]:
     return {str(path.relative_to(UNIT)) for path in UNIT.rglob("test_*.py")}
 
 
-@cache
 def imports_of(path: Path) -> frozenset[str]:
     """Return what a file imports, with dots; of `from a import b` both `a` and `a.b`, since either may be a module."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    return _looked_at(path)[1]
+
+
+@cache
+def _looked_at(path: Path) -> tuple[bool, frozenset[str]]:
+    """Return whether a file has a function or a class, and what it imports; the tree is not kept."""
+    tree, found = ast.parse(path.read_text()), set()
+    for node in sources.statements(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(found)
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return any(isinstance(node, kinds) for node in tree.body), frozenset(found)
 
 
 @cache

@@ -7,10 +7,13 @@ enough: a rename elsewhere is a rename without its syncs.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from support import sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +42,9 @@ METHODS = frozenset(
     {"rename", "renames", "symlink_to", "hardlink_to", "link_to", "truncate", "ftruncate", "rmtree", "fsync"}
     | {"fdatasync", "write_text", "write_bytes"}
 )
+# What is nowhere in a module that does nothing of the kind; most need not be parsed.
+_NAMES = SYSTEM | METHODS | {"attrgetter", "getattr", "methodcaller", "open", "shutil"}
+_MAY = re.compile(rf"\b({'|'.join(sorted(_NAMES))})\b|import \*")
 HARMLESS = frozenset({"shutil.which", "shutil.disk_usage", "shutil.get_terminal_size"})
 
 # What does so all the same, and why it may.
@@ -51,7 +57,9 @@ EXCEPTIONS = {
 
 def found_in(source: str) -> list[tuple[int, str]]:
     """Return where a module changes names or truncates without `durable`: line and expression."""
-    nodes = list(ast.walk(ast.parse(source)))
+    if source.isascii() and not _MAY.search(source):
+        return []
+    nodes = sources.walk(ast.parse(source))
     names = dict(_imported(nodes))
     called = {id(call.func): call for call in nodes if isinstance(call, ast.Call)}
     found = []

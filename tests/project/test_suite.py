@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns, surroundings, warm
+from support import campaigns, sources, surroundings, warm
 from support.gateway import COMMAND
 
 if TYPE_CHECKING:
@@ -86,26 +86,23 @@ def functions(source: str) -> list[tuple[str, set[str]]]:
 
     `fail` is among it where a function can fail by itself, for what it sees.
     """
-    found: list[tuple[str, set[str]]] = []
-    left: list[tuple[ast.AST, tuple[set[str], ...]]] = [(ast.parse(source), ())]
-    while left:  # each node once: there are four million
-        node, within = left.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.append((node.name, set()))
-            within = (*within, found[-1][1])
-        elif isinstance(node, ast.Call):
-            for its in within:
-                its.add(str(getattr(node.func, "attr", getattr(node.func, "id", ""))))
-        elif isinstance(node, ast.Assert | ast.Raise):
-            for its in within:
-                its.add("fail")
-        left.extend((child, within) for child in ast.iter_child_nodes(node))
-    return found
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    return [
+        (node.name, {name for part in sources.walk(node) if (name := _called(part))})
+        for node in sources.statements(ast.parse(source))
+        if isinstance(node, kinds)
+    ]
 
 
-def judging(sources: list[str]) -> set[str]:
+def _called(node: ast.AST) -> str:
+    if node.__class__ is ast.Call:
+        return str(getattr(node.func, "attr", getattr(node.func, "id", "")))
+    return "fail" if isinstance(node, ast.Assert | ast.Raise) else ""
+
+
+def judging(texts: list[str]) -> set[str]:
     """Return the names of functions that can fail for what they see, by way of others too."""
-    called = [item for source in sources for item in functions(source)]
+    called = [item for text in texts for item in functions(text)]
     found = {"raises", "warns", "fail"}
     while more := {name for name, its in called if its & found} - found:
         found |= more
