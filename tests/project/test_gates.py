@@ -1,13 +1,21 @@
-"""How large a file and a class may become, before it is divided by subject."""
+"""How large a file and a class may become, before it is divided by subject, and what each test can do: fail.
+
+Both are read off the same files, here, so that one process reads them once for both.
+"""
 
 from __future__ import annotations
 
-import ast
-import re
-from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 
 from support import sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from support.sources import SourceFacts
 
 ROOT = Path(__file__).parents[2]
 AGENT, TESTS = ROOT / "agent", ROOT / "tests"
@@ -22,39 +30,7 @@ LARGER_TESTS = {"ConnectedPlace", "Depot", "YearlongGateway"}
 # A port and the class behind it are one thing; how a gateway stands never meets the state of a certificate in AWS.
 NAMED_TWICE = {"OtherSets", "RetiredKeys", "Room", "Store", "Status"}
 
-_CLASS = re.compile(r"^\s*class ", re.MULTILINE)  # of most files nothing is parsed
 FILES, TEST_FILES = sorted(AGENT.rglob("*.py")), sorted(TESTS.rglob("*.py"))
-
-
-def classes_of(source: str) -> list[ast.ClassDef]:
-    """Return a file's classes, those within functions included; only statements can hold one."""
-    found = sources.statements(ast.parse(source)) if _CLASS.search(source) else []
-    return [node for node in found if isinstance(node, ast.ClassDef)]
-
-
-def public_methods(found: ast.ClassDef) -> int:
-    """Return how many methods and properties other modules may use."""
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef
-    return sum(isinstance(item, kinds) and not item.name.startswith("_") for item in found.body)
-
-
-def attributes(found: ast.ClassDef) -> set[str]:
-    """Return what an instance is given in its own methods."""
-    return {
-        node.attr
-        for node in sources.walk(found)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.ctx, ast.Store)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "self"
-    }
-
-
-@cache
-def sizes(path: Path) -> list[tuple[str, int, int]]:
-    """Return each class of a file, with how much it offers and how much it keeps; the tree is not kept."""
-    found = classes_of(path.read_text(encoding="utf-8"))
-    return [(item.name, public_methods(item), len(attributes(item))) for item in found]
 
 
 def long(files: list[Path]) -> list[Path]:
@@ -64,7 +40,7 @@ def long(files: list[Path]) -> list[Path]:
 
 def wide(files: list[Path]) -> set[str]:
     """Return the classes that offer or keep too much for one subject."""
-    found = [item for path in files for item in sizes(path)]
+    found = [item for path in files for item in sources.facts(path).classes]
     return {name for name, methods, kept in found if methods > METHODS or kept > ATTRIBUTES}
 
 
@@ -79,7 +55,7 @@ def named_twice(room: Path, files: list[Path]) -> set[str]:
     """Return the names of classes that stand in more than one file."""
     found: dict[str, set[str]] = {}
     for path in files:
-        for name, _, _ in sizes(path):
+        for name, _, _ in sources.facts(path).classes:
             found.setdefault(name, set()).add(path.relative_to(room).as_posix())
     return {name for name, where in found.items() if len(where) > 1}
 
@@ -88,3 +64,41 @@ def test_a_name_means_one_thing() -> None:
     """A reader who meets a class by its name alone knows which it is."""
     assert named_twice(AGENT, FILES) == NAMED_TWICE
     assert named_twice(TESTS, TEST_FILES) == set()
+
+
+# -- assertions --------------------------------------------------------------------------------------------------------
+
+
+def judging(files: Iterable[SourceFacts]) -> set[str]:
+    """Return the names of functions that can fail for what they see, by way of others too."""
+    called = [item for file in files for item in file.functions]
+    found = {"raises", "warns", "fail"}
+    while more := {name for name, its in called if its & found} - found:
+        found |= more
+    return found
+
+
+def test_each_test_can_fail_for_what_it_sees() -> None:
+    """One that only runs something proves that it does not raise, and passes when it does nothing."""
+    files = {path: sources.facts(path) for path in TEST_FILES}
+    found = judging(files.values())
+    tests = {
+        (path.name, name) for path, file in files.items() for name, _ in file.functions if name.startswith("test_")
+    }
+    assert [test for test in sorted(tests) if test[1] not in found] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "judged"),
+    [
+        ("assert made()", True),
+        ("with pytest.raises(ValueError):\n        made()", True),
+        ("helper.look()", True),
+        ("made()", False),
+        ('"""It must not raise."""\n    made()', False),
+    ],
+)
+def test_a_test_that_only_runs_something_is_seen(body: str, *, judged: bool) -> None:
+    """Also when what it calls looks for it."""
+    helpers = "def look():\n    see()\n\ndef see():\n    assert 1\n\ndef made():\n    return 1\n"
+    assert ("test_it" in judging(map(sources.facts_of, [helpers, f"def test_it():\n    {body}\n"]))) is judged

@@ -6,7 +6,6 @@ has nothing to test.
 
 from __future__ import annotations
 
-import ast
 from functools import cache
 from pathlib import Path
 
@@ -192,15 +191,11 @@ STARTED = {"cli", "daemon", "worker", "operations", "iotcore", "dependants", "sa
 @cache
 def modules(agent: Path = AGENT) -> frozenset[str]:
     """Return the modules that have anything to test; a package's own is named like the package."""
-    return frozenset(_name(path, agent) for path in agent.rglob("*.py") if _has_code(path)) - {"."}
+    return frozenset(_name(path, agent) for path in agent.rglob("*.py") if sources.facts(path).has_code) - {"."}
 
 
 def _name(path: Path, agent: Path) -> str:
     return str((path.parent if path.name == "__init__.py" else path.with_suffix("")).relative_to(agent))
-
-
-def _has_code(path: Path) -> bool:
-    return _looked_at(path)[0]
 
 
 def module_of(test: str, known: frozenset[str]) -> str:
@@ -216,24 +211,6 @@ def unit_tests() -> set[str]:
     return {str(path.relative_to(UNIT)) for path in UNIT.rglob("test_*.py")}
 
 
-def imports_of(path: Path) -> frozenset[str]:
-    """Return what a file imports, with dots; of `from a import b` both `a` and `a.b`, since either may be a module."""
-    return _looked_at(path)[1]
-
-
-@cache
-def _looked_at(path: Path) -> tuple[bool, frozenset[str]]:
-    """Return whether a file has a function or a class, and what it imports; the tree is not kept."""
-    tree, found = ast.parse(path.read_text()), set()
-    for node in sources.statements(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return any(isinstance(node, kinds) for node in tree.body), frozenset(found)
-
-
 @cache
 def file_of(name: str) -> Path | None:
     """Return the file of a module of the agent or of the tests' support."""
@@ -243,7 +220,9 @@ def file_of(name: str) -> Path | None:
 
 def reached(test: Path) -> set[str]:
     """Return what a test imports: itself, by its fixtures and support, and within a room of the agent."""
-    left = {name for path in (test, test.with_name("conftest.py")) if path.is_file() for name in imports_of(path)}
+    left = {
+        name for path in (test, test.with_name("conftest.py")) if path.is_file() for name in sources.facts(path).imports
+    }
     seen: set[str] = set()
     while left:
         name = left.pop()
@@ -253,7 +232,7 @@ def reached(test: Path) -> set[str]:
         seen.add(name)
         room = ".".join(name.split(".")[:2])
         within = "" if name.startswith("support") else f"{room}."  # of an agent's module, only what its room is made of
-        left |= {other for other in imports_of(path) if other.startswith(within)}
+        left |= {other for other in sources.facts(path).imports if other.startswith(within)}
     return seen
 
 

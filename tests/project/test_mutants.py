@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import sources
 from support.mutantkit.copies import ROOT, Copy, Mutant, MutantFate, NotThereError, place_of, texts_of
 from support.mutantkit.table import MUTANTS
 
@@ -36,14 +37,7 @@ def test_the_tests_that_kill_a_mutant_exist(mutant: Mutant) -> None:
     assert mutant.killers
     for killer in mutant.killers:
         file, _, test = killer.partition("::")
-        assert test in functions_of(file)
-
-
-@cache
-def functions_of(file: str) -> frozenset[str]:
-    """Return the names of a file's functions."""
-    tree = ast.parse((ROOT / file).read_text())
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+        assert test in {name for name, _ in sources.facts(ROOT / file).functions}
 
 
 def test_no_two_mutants_have_a_name() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import signal
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns, sources, surroundings, warm
+from support import campaigns, surroundings, warm
 from support.gateway import COMMAND
 
 if TYPE_CHECKING:
@@ -75,64 +73,6 @@ def test_in_continuous_integration_nothing_is_skipped_for_lack_of_a_right(
     outcome = pytest.fail.Exception if so else pytest.skip.Exception
     with pytest.raises(outcome, match="needs root"):
         surroundings.need_root()
-
-
-# -- assertions --------------------------------------------------------------------------------------------------------
-
-
-@cache
-def functions(source: str) -> list[tuple[str, set[str]]]:
-    """Return what each function and method of a file calls, those within it included; the file's tree is not kept.
-
-    `fail` is among it where a function can fail by itself, for what it sees.
-    """
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef
-    return [
-        (node.name, {name for part in sources.walk(node) if (name := _called(part))})
-        for node in sources.statements(ast.parse(source))
-        if isinstance(node, kinds)
-    ]
-
-
-def _called(node: ast.AST) -> str:
-    if node.__class__ is ast.Call:
-        return str(getattr(node.func, "attr", getattr(node.func, "id", "")))
-    return "fail" if isinstance(node, ast.Assert | ast.Raise) else ""
-
-
-def judging(texts: list[str]) -> set[str]:
-    """Return the names of functions that can fail for what they see, by way of others too."""
-    called = [item for text in texts for item in functions(text)]
-    found = {"raises", "warns", "fail"}
-    while more := {name for name, its in called if its & found} - found:
-        found |= more
-    return found
-
-
-def test_each_test_can_fail_for_what_it_sees() -> None:
-    """One that only runs something proves that it does not raise, and passes when it does nothing."""
-    files = {path: path.read_text() for path in TESTS.rglob("*.py")}
-    found = judging(list(files.values()))
-    tests = {
-        (path.name, name) for path, text in files.items() for name, _ in functions(text) if name.startswith("test_")
-    }
-    assert [test for test in sorted(tests) if test[1] not in found] == []
-
-
-@pytest.mark.parametrize(
-    ("body", "judged"),
-    [
-        ("assert made()", True),
-        ("with pytest.raises(ValueError):\n        made()", True),
-        ("helper.look()", True),
-        ("made()", False),
-        ('"""It must not raise."""\n    made()', False),
-    ],
-)
-def test_a_test_that_only_runs_something_is_seen(body: str, *, judged: bool) -> None:
-    """Also when what it calls looks for it."""
-    helpers = "def look():\n    see()\n\ndef see():\n    assert 1\n\ndef made():\n    return 1\n"
-    assert ("test_it" in judging([helpers, f"def test_it():\n    {body}\n"])) is judged
 
 
 # -- campaigns ---------------------------------------------------------------------------------------------------------
