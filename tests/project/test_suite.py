@@ -29,6 +29,20 @@ blocked = [name.name for name in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
 umask = os.umask(0)
 print(json.dumps([ignored, blocked, umask, resource.getrlimit(resource.RLIMIT_NOFILE)[0], dict(os.environ)]))
 """
+DRAW = """
+import os
+from pathlib import Path
+from awscrt.crypto import ED25519, ED25519ExportFormat
+from support import surroundings
+surroundings.share_the_seed()
+for _ in range(4):
+    if os.fork() == 0:
+        os.write(1, ED25519.new_generate().export_public_key(ED25519ExportFormat.RAW).hex().encode() + b"\\n")
+        os._exit(0)
+    os.wait()
+wiped = [line for line in Path("/proc/self/smaps").read_text().splitlines() if "wf" in line.split()]
+print(len(wiped), flush=True)
+"""
 # What Python ignores by itself; `subprocess` gives what it starts the usual ones again.
 PYTHONS_OWN = ["SIGPIPE", "SIGXFSZ"]
 
@@ -179,3 +193,13 @@ def test_a_forked_command_is_as_one_that_was_started(tmp_path: Path) -> None:
         assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
     with pytest.raises(subprocess.TimeoutExpired):
         warm.run(["sandbox", "--dir", str(tmp_path)], cwd=tmp_path, env=os.environ, timeout=1)
+
+
+def test_forks_that_share_a_seed_draw_different_numbers() -> None:
+    """Or two commands of a test would have the same secrets in TLS."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW], env=os.environ | {"PYTHONPATH": str(TESTS)}, capture_output=True, check=True
+    )
+    *drawn, wiped = done.stdout.split()
+    assert len(set(drawn)) == 4
+    assert wiped == b"0"  # so none of them has looked for a seed of its own

@@ -29,6 +29,7 @@ FILES = 1024  # that a process may have open, as a service of systemd's
 _STDERR = 2
 _HUGE = 1 << 21  # bytes of a huge page
 _COLLAPSE = 25  # MADV_COLLAPSE of <linux/mman.h>, since Linux 6.1
+_KEEP_ON_FORK = 19  # MADV_KEEPONFORK
 
 # What a service manager, a proxy, a terminal or a developer may have set, for this suite or for something else.
 _DROPPED = (
@@ -114,15 +115,41 @@ def take_huge_pages() -> None:
     A process that has read the whole suite holds 270 MB, and forks some thousand times: 18 ms of a processor each in
     ordinary pages, 6 in huge ones.
     """
-    library = ctypes.CDLL(None)
-    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for line in Path("/proc/self/maps").read_text().splitlines():
         part, rights, *_, inode, name = (*line.split(maxsplit=5), "")[:6]
-        begin, end = (int(address, 16) for address in part.split("-"))
+        begin, end = _ends(part)
         if rights == "rw-p" and inode == "0" and name.strip() in {"", "[heap]"}:
             begin, end = -(-begin // _HUGE) * _HUGE, end // _HUGE * _HUGE
             for place in range(begin, end, _HUGE):  # one at a time, since one that cannot be ends the call
-                library.madvise(place, _HUGE, _COLLAPSE)
+                _advise(place, _HUGE, _COLLAPSE)
+
+
+def share_the_seed() -> None:
+    """Have forks of this process begin with the random state that the SDK's library has, and not with none.
+
+    The library has a page that is wiped in a fork, so that it sees that it is in one, and then gathers entropy from
+    the processor's jitter: 30 ms of a processor for each command, worker and daemon that connects. What it draws
+    differs from fork to fork all the same, since each thread's state begins with bytes of the kernel's too.
+    """
+    part = ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *flags = line.split()
+        if not name.endswith(":"):
+            part = name
+        elif name == "VmFlags:" and "wf" in flags:  # to be wiped on a fork
+            begin, end = _ends(part)
+            _advise(begin, end - begin, _KEEP_ON_FORK)
+
+
+def _ends(part: str) -> tuple[int, int]:
+    begin, end = (int(address, 16) for address in part.split("-"))
+    return begin, end
+
+
+def _advise(place: int, size: int, advice: int) -> None:
+    library = ctypes.CDLL(None)
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    library.madvise(place, size, advice)
 
 
 def descriptors() -> set[tuple[str, str]]:

@@ -206,12 +206,8 @@ def _end_forker(ours: socket.socket, process: subprocess.Popen[bytes]) -> None:
 
 def serve(orders: socket.socket) -> None:
     """Fork for each order and tell of each end; return in a fork, and not before the last order otherwise."""
-    for name in _MODULES:
-        import_module(name)
-    surroundings.keep_the_command_line()
+    _prepare()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in each fork too, as packaging/debian/iot-cert has it
-    assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would have one thread of several"
-    gc.freeze()
     running: dict[int, tuple[int, int]] = {}  # process and where its end is told, by what shows that it has ended
     poll = select.poll()
     poll.register(orders, select.POLLIN)
@@ -234,6 +230,16 @@ def serve(orders: socket.socket) -> None:
             shown = os.pidfd_open(pid)
             running[shown] = pid, passed[0]
             poll.register(shown, select.POLLIN)
+
+
+def _prepare() -> None:
+    """Do once what each fork would do for itself."""
+    for name in _MODULES:
+        import_module(name)
+    surroundings.keep_the_command_line()
+    surroundings.share_the_seed()
+    assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would have one thread of several"
+    gc.freeze()
 
 
 def _tell(shown: int, pid: int, replies: int) -> None:
