@@ -96,8 +96,8 @@ def test_two_people_who_want_a_rotation_at_once_get_one_and_both_follow_it(enrol
     enrolled.rotation(probation="3s")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        first = enrolled.start("rotate", "--json")
-        second = enrolled.start("rotate", "--json")
+        first = enrolled.fork("rotate", "--json")
+        second = enrolled.fork("rotate", "--json")
         outcomes = [finished(enrolled, item, "rotate", "--json").outcome for item in (first, second)]
         assert [(item["event"], item["exit"]) for item in outcomes] == [("outcome", 0)] * 2
         assert outcomes[0]["change"]["id"] == outcomes[1]["change"]["id"]
@@ -135,7 +135,7 @@ def test_a_rollback_gives_up_a_rotation_on_probation(enrolled: Gateway) -> None:
     enrolled.rotation(probation="10m")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        follower = enrolled.start("rotate", "--json")
+        follower = enrolled.fork("rotate", "--json")
         daemon.until_phase("deployed")
         daemon.until_up(2)
         given_up = enrolled.run("rollback", "--reason", "not today", "--json", expect=0).outcome
@@ -152,7 +152,7 @@ def test_a_confirmation_makes_a_rotation_on_probation_final(enrolled: Gateway) -
     enrolled.rotation(probation="10m")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        follower = enrolled.start("rotate", "--json")
+        follower = enrolled.fork("rotate", "--json")
         daemon.until_phase("deployed")
         daemon.until_up(2)
         outcomes = [enrolled.run("confirm", "--json", expect=0).outcome]
@@ -176,7 +176,7 @@ def test_a_rotation_waits_for_the_word_of_the_application(enrolled: Gateway, *, 
     enrolled.rotation(confirm="5m" if said else "6s")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        follower = enrolled.start("rotate", "--json")
+        follower = enrolled.fork("rotate", "--json")
         daemon.until_phase("deployed")
         assert "waits for confirmation until" in enrolled.run("status", expect=0).out
         assert "`iot-cert confirm`" in enrolled.run("explain", expect=0).out

@@ -141,7 +141,7 @@ def test_of_two_daemons_that_wait_for_a_state_directory_one_is_left(gateway: Gat
     log = gateway.directory / "other.log"
     with RunningDaemon(gateway) as first:
         first.until(first.published, "first look")
-        second = elsewhere(gateway).start("run", log=log)
+        second = elsewhere(gateway).fork("run", log=log)
         status = gateway.directory / "elsewhere" / "status.json"
         first.until(status.exists, "the second one's first look")
         gateway.state.mkdir(mode=0o700)
@@ -168,7 +168,7 @@ def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_st
     enrolled.order("fault register ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        follower = enrolled.start("rotate", "--json")
+        follower = enrolled.fork("rotate", "--json")
         daemon.until_said("The certificate has come")
         assert daemon.stop() == 0
         left = finished(enrolled, follower, "rotate", "--json")

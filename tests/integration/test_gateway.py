@@ -111,7 +111,7 @@ def test_a_small_client_hello_works(enrolled: Gateway) -> None:
 @pytest.mark.parametrize("phase", campaigns.take([*HAPPY, "wait"], 2))
 def test_a_rotation_killed_in_any_phase_goes_on(enrolled: Gateway, phase: str) -> None:
     """After kill -9 the same command finishes the change, and asks again only when the answer was lost."""
-    process = enrolled.start("rotate")
+    process = enrolled.fork("rotate")
     assert process.stdout is not None
     for line in process.stdout:
         if line.split()[1] == phase:
@@ -130,7 +130,7 @@ def test_a_rotation_killed_in_any_phase_goes_on(enrolled: Gateway, phase: str) -
 def test_a_second_rotation_is_refused_while_one_runs(enrolled: Gateway) -> None:
     """There is one change at a time; who comes second gets exit code 4 and learns who is working."""
     enrolled.configure({"probation: 1s": "probation: 60s"})
-    first = enrolled.start("rotate")
+    first = enrolled.fork("rotate")
     assert first.stdout is not None
     try:
         for line in first.stdout:
@@ -177,7 +177,7 @@ def test_a_command_that_does_not_wait_says_what_is_waited_for(enrolled: Gateway)
 def test_a_command_that_waits_for_the_end_of_probation_says_how_to_confirm(enrolled: Gateway) -> None:
     """It has the store, so the word has to wait; stopping it loses nothing."""
     enrolled.configure({"probation: 1s": "probation: 10m"})
-    first = enrolled.start("rotate")
+    first = enrolled.fork("rotate")
     assert first.stdout is not None
     try:
         for line in first.stdout:

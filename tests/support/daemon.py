@@ -23,7 +23,6 @@ from support import warm
 from support.ran import Ran
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
@@ -295,7 +294,7 @@ def _ends(pidfd: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def finished(gateway: Gateway, process: subprocess.Popen[str], *arguments: str) -> Ran:
+def finished(gateway: Gateway, process: Process, *arguments: str) -> Ran:
     """Return what a command that was started has said, once it has ended."""
     out, _ = process.communicate(timeout=PATIENCE)
     ran = Ran(arguments=arguments, code=process.returncode, out=out, err="")

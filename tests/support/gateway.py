@@ -161,8 +161,8 @@ class Gateway:
                 env={**os.environ, **environment},
             )
 
-    def fork(self, *arguments: str, log: Path, **environment: str) -> warm.Forked:
-        """Have a command or a daemon run that costs its work alone; what it says goes to the end of a file."""
+    def fork(self, *arguments: str, log: Path | None = None, **environment: str) -> warm.Forked:
+        """Have a command or a daemon run that costs its work alone; what it says goes as `start` has it."""
         words = ["--config", str(self.config), *arguments]
         env = {**os.environ, **environment}
         return warm.start(words, cwd=self.directory, env=env, log=log, daemon=arguments == ("run",))

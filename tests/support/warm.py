@@ -28,7 +28,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from support import surroundings
 
@@ -96,7 +96,10 @@ class Forked:
     Attributes:
         pid: The process id.
         returncode: The exit code or the negative number of the signal that ended it, once that is known.
+        stdout: What it says, where that goes into a pipe.
     """
+
+    stdout: TextIO | None = None
 
     def __init__(self, arguments: Sequence[str], told: socket.socket) -> None:
         self.pid = int(told.recv(_MOST) or 0)
@@ -131,6 +134,18 @@ class Forked:
             _used[0] += seconds
         return self.returncode
 
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """Return what else it says into its pipe, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: It has closed the pipe, and has not ended so many seconds later.
+        """
+        assert self.stdout is not None
+        with self.stdout:
+            said = self.stdout.read()
+        self.wait(timeout)
+        return said, None
+
     def send_signal(self, number: int) -> None:
         """Send it a signal, unless it is known to have ended."""
         if self.poll() is None:
@@ -148,10 +163,18 @@ class Forked:
 Process = subprocess.Popen[str] | Forked
 
 
-def start(arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, daemon: bool = False) -> Forked:
-    """Have the command run, or a daemon with its workers; what it says goes to the end of a file."""
-    with log.open("a") as output:
-        return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=env, daemon=daemon)
+def start(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path | None, daemon: bool = False
+) -> Forked:
+    """Have the command run, or a daemon with its workers; what it says goes to the end of a file, or into a pipe."""
+    if log is not None:
+        with log.open("a") as output:
+            return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=env, daemon=daemon)
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    with open(writing, "wb") as output:  # noqa: PTH123 - no path
+        process = _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=env, daemon=daemon)
+    process.stdout = open(reading, encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115 - see `communicate`
+    return process
 
 
 def _forked(
@@ -256,6 +279,7 @@ def _become(order: dict[str, Any], network: int, outputs: list[int]) -> None:
         assert ctypes.CDLL(None).setns(network, _NEW_NETWORK) == 0
     for given, place in zip(outputs, _OUTPUTS, strict=True):
         os.dup2(given, place)
+    _speak_anew()
     os.closerange(3, 1 << 16)
     os.chdir(order["cwd"])
     os.umask(order["umask"])
@@ -270,6 +294,14 @@ def _become(order: dict[str, Any], network: int, outputs: list[int]) -> None:
         os.setuid(order["user"])
     if order.get("daemon"):
         import_module("support.warm_workers").arrange()
+
+
+def _speak_anew() -> None:
+    """Have standard output and error know what they are now: what they were may have been a file, with places in it."""
+    for name, number, buffering in (("stdout", 1, -1), ("stderr", 2, 1)):  # standard error by the line
+        old = getattr(sys, name)
+        stream = open(number, "w", buffering, encoding=old.encoding, errors=old.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
 
 
 def end(code: int) -> NoReturn:
