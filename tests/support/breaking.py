@@ -17,7 +17,7 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
 from support import warm
 from support.crashkit import smalldisk
-from support.gateway import COMMAND, Gateway
+from support.gateway import Gateway
 from support.ran import Ran
 from support.servers import server
 from support.surroundings import lacks, need_root
@@ -73,16 +73,28 @@ def entry_of(gateway: Gateway) -> Entry:
 def check(gateway: Gateway, *arguments: str, within: tuple[str, ...] = (), user: int | None = None) -> Ran:
     """Run the command, in a namespace or as another user if said; it has to be done in time, and to tell no defect."""
     words, place = ("--config", str(gateway.config), "check", *arguments), Path("/")
-    if within:
-        command = (*within, COMMAND, *words)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False, cwd=place)
-    else:
-        done = warm.run(words, timeout=LONGEST, cwd=place, env=os.environ, user=user)
+    with _inhabited(within) as beside:
+        done = warm.run(words, timeout=LONGEST, cwd=place, env=os.environ, user=user, beside=beside)
     ran = Ran(arguments=arguments, code=done.returncode, out=done.stdout, err=done.stderr)
     gateway.remember(ran)
     assert ran.err == ""
     assert "defect" not in ran.out
     return ran
+
+
+@contextmanager
+def _inhabited(within: tuple[str, ...]) -> Iterator[int | None]:
+    """Make surroundings and give a process that is in them for a while; none where there are no others."""
+    if not within:
+        yield None
+        return
+    with subprocess.Popen([*within, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("made\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "made\n", within
+        yield process.pid
 
 
 def lines_of(ran: Ran) -> dict[str, dict[str, str]]:

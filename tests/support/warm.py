@@ -49,13 +49,20 @@ NO_STORE = {"SSL_CERT_FILE": os.devnull}
 FORKS_WORKERS = "warm-workers"  # the process of a forked daemon that does, in /proc/PID/comm
 _MOST = 1 << 18  # bytes of a message
 _OUTPUTS = (1, 2)
-_NETWORK = Path("/proc/thread-self/ns/net")  # of a test that has one of its own, its command's too
-_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
+# What a test may have of its own, or may have made, and its command has too: CLONE_NEWNET and _NEWNS of linux/sched.h.
+_SPACES = {"net": 0x40000000, "mnt": 0x00020000}
+_ITSELF = "thread-self"  # in /proc
 _used = [0.0]  # seconds of a processor that commands have used
 
 
 def run(
-    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float, user: int | None = None
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float,
+    user: int | None = None,
+    beside: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as `subprocess.run` with its output captured; it reads nothing.
 
@@ -65,13 +72,14 @@ def run(
         env: Its environment.
         timeout: How many seconds it may take.
         user: Who runs it, in the group of the same number and no other, where that is not this process's user.
+        beside: The process in whose network and mounts it runs, where those are not this thread's.
 
     Raises:
         subprocess.TimeoutExpired: It did not end in so many seconds, and was killed.
     """
     outputs = [os.memfd_create("output") for _ in _OUTPUTS]
     try:
-        code = _end_of(_forked(arguments, outputs, cwd=cwd, env=env, user=user), timeout)
+        code = _end_of(_forked(arguments, outputs, cwd=cwd, env=env, user=user, beside=beside), timeout)
         out, err = (
             os.pread(output, os.fstat(output).st_size, 0).decode(errors="backslashreplace") for output in outputs
         )
@@ -178,7 +186,13 @@ def start(
 
 
 def _forked(
-    arguments: Sequence[str], outputs: Sequence[int], *, cwd: Path, env: Mapping[str, str], **more: int | None
+    arguments: Sequence[str],
+    outputs: Sequence[int],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    beside: int | None = None,
+    **more: int | None,
 ) -> Forked:
     umask = os.umask(0)
     os.umask(umask)
@@ -186,9 +200,16 @@ def _forked(
     message = json.dumps(order).encode()
     assert len(message) < _MOST
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs, _NETWORK.open("rb") as network:
-        socket.send_fds(_forker(os.getpid()), [message], [theirs.fileno(), network.fileno(), *outputs])
+    spaces = _spaces(beside or _ITSELF)
+    with theirs:
+        socket.send_fds(_forker(os.getpid()), [message], [theirs.fileno(), *spaces, *outputs])
+    for space in spaces:
+        os.close(space)
     return Forked(arguments, ours)
+
+
+def _spaces(process: int | str) -> list[int]:
+    return [os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in _SPACES]
 
 
 def forks_workers(pid: int) -> bool:
@@ -240,13 +261,13 @@ def serve(orders: socket.socket) -> None:
                 poll.unregister(ready)
                 _tell(ready, *running.pop(ready))
                 continue
-            message, passed, _, _ = socket.recv_fds(orders, _MOST, 2 + len(_OUTPUTS))
+            message, passed, _, _ = socket.recv_fds(orders, _MOST, 1 + len(_SPACES) + len(_OUTPUTS))
             if not message:
                 os._exit(0)
             pid = os.fork()
             if pid == 0:
                 orders.detach()
-                return _become(json.loads(message), passed[1], passed[2:])
+                return _become(json.loads(message), passed[1:])
             os.write(passed[0], str(pid).encode())
             for output in passed[1:]:
                 os.close(output)
@@ -273,11 +294,12 @@ def _tell(shown: int, pid: int, replies: int) -> None:
     os.close(shown)
 
 
-def _become(order: dict[str, Any], network: int, outputs: list[int]) -> None:
+def _become(order: dict[str, Any], passed: list[int]) -> None:
     """Have this process be as one that the launcher has started."""
-    if not os.path.sameopenfile(network, os.open(_NETWORK, os.O_RDONLY)):  # only root may, and only root has two
-        assert ctypes.CDLL(None).setns(network, _NEW_NETWORK) == 0
-    for given, place in zip(outputs, _OUTPUTS, strict=True):
+    for wanted, own, kind in zip(passed, _spaces(_ITSELF), _SPACES.values(), strict=False):
+        if not os.path.sameopenfile(wanted, own):  # only root may, and only root has two
+            assert ctypes.CDLL(None).setns(wanted, kind) == 0
+    for given, place in zip(passed[len(_SPACES) :], _OUTPUTS, strict=True):
         os.dup2(given, place)
     _speak_anew()
     os.closerange(3, 1 << 16)
