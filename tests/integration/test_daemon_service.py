@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from agent.daemon.app import RELOAD_PATIENCE
 from agent.sandbox.faults import Operation
+from support import warm
 from support.daemon import RunningDaemon, ServiceManager, shown, traces
 from support.gateway import COMMAND
 
@@ -104,7 +106,7 @@ def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
 
 def test_a_socket_that_systemd_opened_is_used_and_left_alone(enrolled: Gateway) -> None:
     """Socket activation: who connects before the daemon is up is answered, and the socket outlives it."""
-    with listening(enrolled) as listener, Activated(enrolled, listener) as daemon:
+    with listening(enrolled) as listener, Activated(enrolled, listener, started=True) as daemon:
         assert daemon.status()["daemon"] == daemon.pid  # the command would wait for a few seconds only
         daemon.until_up(1)
         assert enrolled.run("status", "--json").outcome["daemon"] == daemon.pid
@@ -164,19 +166,20 @@ os.execve(sys.argv[2], sys.argv[2:], {**os.environ, "LISTEN_FDS": "1", "LISTEN_P
 class Activated(RunningDaemon):
     """A daemon that is started as a ``.socket`` unit does it."""
 
-    def __init__(self, gateway: Gateway, listener: socket.socket) -> None:
-        super().__init__(gateway)
+    def __init__(self, gateway: Gateway, listener: socket.socket, *, started: bool = False) -> None:
+        super().__init__(gateway, started=started)
         self._listener = listener
 
     def start(self) -> None:
         """See `RunningDaemon`."""
-        import subprocess  # noqa: PLC0415
-
-        number = self._listener.fileno()
-        command = [COMMAND, "--config", str(self.gateway.config), "run"]
+        number, words = self._listener.fileno(), ["--config", str(self.gateway.config), "run"]
+        if not self._started:
+            place = self.gateway.directory
+            self.process = warm.start(words, cwd=place, env=os.environ, log=self.log, daemon=True, listener=number)
+            return
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _LAUNCHER, str(number), *command],
+                [sys.executable, "-c", _LAUNCHER, str(number), COMMAND, *words],
                 stdout=log,
                 stderr=log,
                 text=True,

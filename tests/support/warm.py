@@ -49,6 +49,7 @@ NO_STORE = {"SSL_CERT_FILE": os.devnull}
 FORKS_WORKERS = "warm-workers"  # the process of a forked daemon that does, in /proc/PID/comm
 _MOST = 1 << 18  # bytes of a message
 _OUTPUTS = (1, 2)
+_LISTENER = 3  # SD_LISTEN_FDS_START
 # What a test may have of its own, or may have made, and its command has too: CLONE_NEWNET and _NEWNS of linux/sched.h.
 _SPACES = {"net": 0x40000000, "mnt": 0x00020000}
 _ITSELF = "thread-self"  # in /proc
@@ -172,15 +173,25 @@ Process = subprocess.Popen[str] | Forked
 
 
 def start(
-    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path | None, daemon: bool = False
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    log: Path | None,
+    daemon: bool = False,
+    listener: int | None = None,
 ) -> Forked:
-    """Have the command run, or a daemon with its workers; what it says goes to the end of a file, or into a pipe."""
+    """Have the command run, or a daemon with its workers; what it says goes to the end of a file, or into a pipe.
+
+    A socket that listens is given to it as systemd gives one.
+    """
+    listeners = [] if listener is None else [listener]
     if log is not None:
         with log.open("a") as output:
-            return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=env, daemon=daemon)
+            return _forked(arguments, [*[output.fileno()] * 2, *listeners], cwd=cwd, env=env, daemon=daemon)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     with open(writing, "wb") as output:  # noqa: PTH123 - no path
-        process = _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=env, daemon=daemon)
+        process = _forked(arguments, [*[output.fileno()] * 2, *listeners], cwd=cwd, env=env, daemon=daemon)
     process.stdout = open(reading, encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115 - see `communicate`
     return process
 
@@ -261,7 +272,7 @@ def serve(orders: socket.socket) -> None:
                 poll.unregister(ready)
                 _tell(ready, *running.pop(ready))
                 continue
-            message, passed, _, _ = socket.recv_fds(orders, _MOST, 1 + len(_SPACES) + len(_OUTPUTS))
+            message, passed, _, _ = socket.recv_fds(orders, _MOST, 1 + len(_SPACES) + len(_OUTPUTS) + 1)
             if not message:
                 os._exit(0)
             pid = os.fork()
@@ -299,14 +310,16 @@ def _become(order: dict[str, Any], passed: list[int]) -> None:
     for wanted, own, kind in zip(passed, _spaces(_ITSELF), _SPACES.values(), strict=False):
         if not os.path.sameopenfile(wanted, own):  # only root may, and only root has two
             assert ctypes.CDLL(None).setns(wanted, kind) == 0
-    for given, place in zip(passed[len(_SPACES) :], _OUTPUTS, strict=True):
-        os.dup2(given, place)
+    given = passed[len(_SPACES) :]
+    for own, place in zip(given, (*_OUTPUTS, _LISTENER), strict=False):
+        os.dup2(own, place)
+    listens = len(given) > len(_OUTPUTS)
     _speak_anew()
-    os.closerange(3, 1 << 16)
+    os.closerange(_LISTENER + listens, 1 << 16)
     os.chdir(order["cwd"])
     os.umask(order["umask"])
     os.environ.clear()
-    os.environ.update(order["env"])
+    os.environ.update(order["env"] | ({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())} if listens else {}))
     time.tzset()
     sys.argv = order["argv"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
