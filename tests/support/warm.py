@@ -295,6 +295,7 @@ def _prepare() -> None:
     surroundings.share_the_seed()
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would have one thread of several"
     gc.freeze()
+    surroundings.take_huge_pages()
 
 
 def _tell(shown: int, pid: int, replies: int) -> None:
