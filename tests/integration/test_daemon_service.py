@@ -175,7 +175,7 @@ class Activated(RunningDaemon):
         number, words = self._listener.fileno(), ["--config", str(self.gateway.config), "run"]
         if not self._started:
             place = self.gateway.directory
-            self.process = warm.start(words, cwd=place, env=os.environ, log=self.log, daemon=True, listener=number)
+            self.process = warm.start(words, cwd=place, env=os.environ, log=self.log, listener=number)
             return
         with self.log.open("a") as log:
             self.process = subprocess.Popen(

@@ -6,18 +6,28 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.sandbox.authority import Authority
-from support.breaking import BrokenGateway, black_hole, check, first_failure, lines_of, sound, twin_of, with_hosts
+from support import warm
+from support.breaking import (
+    BrokenGateway,
+    black_hole,
+    check,
+    first_failure,
+    inhabited,
+    lines_of,
+    sound,
+    twin_of,
+    with_hosts,
+)
 from support.broken import ATS, DAY, LEGACY, NOW, SITUATIONS, TABLE, Breakage, visited
 from support.crashkit import smalldisk
 from support.daemon import RunningDaemon
-from support.gateway import COMMAND, Gateway
+from support.gateway import Gateway
 from support.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
@@ -250,24 +260,20 @@ class OneThatMayBeLookedAt(Gateway):
 
     GROUP = 47_110
 
-    def start(self, *arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-        """See `Gateway.start`; it runs where /etc/group has the group."""
+    def fork(self, *arguments: str, log: Path | None = None, **environment: str) -> warm.Forked:
+        """See `Gateway.fork`; it runs where /etc/group has the group."""
         path = self.directory / "group"
         path.write_text(f"root:x:0:\niot-cert-agent:x:{self.GROUP}:\n")
-        script = f'mount --bind {path} /etc/group && exec "$@"'
-        command = ["unshare", "-m", "sh", "-c", script, "sh", COMMAND, "--config", str(self.config), *arguments]
-        assert log is not None
-        with log.open("a") as output:
-            return subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
-            )
+        words, env = ["--config", str(self.config), *arguments], {**os.environ, **environment}
+        with inhabited(("unshare", "-m", "sh", "-c", f'mount --bind {path} /etc/group && exec "$@"', "sh")) as beside:
+            return warm.start(words, cwd=self.directory, env=env, log=log, beside=beside)
 
 
 def test_a_reader_learns_whether_the_daemon_is_connected(gateway: Gateway) -> None:
     """Members of the readers' group see the connection's state and are told that the rest needs more rights."""
     readable(gateway)
     gateway.__class__ = OneThatMayBeLookedAt
-    with RunningDaemon(gateway, started=True) as daemon:
+    with RunningDaemon(gateway) as daemon:
         daemon.until_up()
         daemon.runtime.chmod(0o755)
         ran = check(gateway, "--json", user=OneThatMayBeLookedAt.GROUP)

@@ -61,7 +61,7 @@ class Terminal:
     def beside(self, line: str) -> Iterator[None]:
         """Let a line run in another terminal, until Ctrl-C."""
         words = self._words(line)
-        process = warm.start(words, cwd=self._cwd, env=os.environ, log=self._log, daemon=words[-1] == "run")
+        process = warm.start(words, cwd=self._cwd, env=os.environ, log=self._log)
         try:
             yield
         finally:

@@ -73,7 +73,7 @@ def entry_of(gateway: Gateway) -> Entry:
 def check(gateway: Gateway, *arguments: str, within: tuple[str, ...] = (), user: int | None = None) -> Ran:
     """Run the command, in a namespace or as another user if said; it has to be done in time, and to tell no defect."""
     words, place = ("--config", str(gateway.config), "check", *arguments), Path("/")
-    with _inhabited(within) as beside:
+    with inhabited(within) as beside:
         done = warm.run(words, timeout=LONGEST, cwd=place, env=os.environ, user=user, beside=beside)
     ran = Ran(arguments=arguments, code=done.returncode, out=done.stdout, err=done.stderr)
     gateway.remember(ran)
@@ -83,7 +83,7 @@ def check(gateway: Gateway, *arguments: str, within: tuple[str, ...] = (), user:
 
 
 @contextmanager
-def _inhabited(within: tuple[str, ...]) -> Iterator[int | None]:
+def inhabited(within: tuple[str, ...]) -> Iterator[int | None]:
     """Make surroundings and give a process that is in them for a while; none where there are no others."""
     if not within:
         yield None

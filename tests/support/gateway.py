@@ -165,7 +165,7 @@ class Gateway:
         """Have a command or a daemon run that costs its work alone; what it says goes as `start` has it."""
         words = ["--config", str(self.config), *arguments]
         env = {**os.environ, **environment}
-        return warm.start(words, cwd=self.directory, env=env, log=log, daemon=arguments == ("run",))
+        return warm.start(words, cwd=self.directory, env=env, log=log)
 
     def generations(self) -> tuple[int | None, int | None]:
         """Return current and previous, after checking that they are whole."""

@@ -178,21 +178,19 @@ def start(
     cwd: Path,
     env: Mapping[str, str],
     log: Path | None,
-    daemon: bool = False,
     listener: int | None = None,
+    beside: int | None = None,
 ) -> Forked:
-    """Have the command run, or a daemon with its workers; what it says goes to the end of a file, or into a pipe.
+    """Have the command run, or with `run` a daemon and its workers; what it says goes to a file's end, or into a pipe.
 
-    A socket that listens is given to it as systemd gives one.
+    A socket that listens is given to it as systemd gives one; for `beside` see `run`.
     """
-    listeners = [] if listener is None else [listener]
-    if log is not None:
-        with log.open("a") as output:
-            return _forked(arguments, [*[output.fileno()] * 2, *listeners], cwd=cwd, env=env, daemon=daemon)
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    with open(writing, "wb") as output:  # noqa: PTH123 - no path
-        process = _forked(arguments, [*[output.fileno()] * 2, *listeners], cwd=cwd, env=env, daemon=daemon)
-    process.stdout = open(reading, encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115 - see `communicate`
+    reading, writing = (-1, -1) if log else os.pipe2(os.O_CLOEXEC)
+    with open(log or writing, "ab") as output:  # noqa: PTH123 - a path or none
+        outputs = [*[output.fileno()] * 2, *([] if listener is None else [listener])]
+        process = _forked(arguments, outputs, cwd=cwd, env=env, beside=beside, daemon=arguments[-1] == "run")
+    if log is None:
+        process.stdout = open(reading, encoding="utf-8", errors="backslashreplace")  # noqa: PTH123, SIM115 - see `communicate`
     return process
 
 
