@@ -99,10 +99,10 @@ def within_bounds(files: Iterable[WatchedFile]) -> tuple[WatchedFile, ...]:
     A look that is longer than the daemon takes would be none, and the daemon would know of no set.
     """
     found, most = tuple(files), MAX_WATCHED
-    while most and sum(len(encode(end)) for item in found for end in item.ends) > MAX_NAMED:
+    sizes = [[len(encode(end)) for end in item.ends] for item in found]
+    while most and sum(sum(of_one[:most]) for of_one in sizes) > MAX_NAMED:
         most //= 2
-        found = tuple(replace(item, ends=item.ends[:most]) for item in found)
-    return found
+    return tuple(replace(item, ends=item.ends[:most]) for item in found)
 
 
 @dataclass(frozen=True, kw_only=True)
