@@ -84,6 +84,7 @@ class Failure:
 
 # The classes of what a broker says about the set itself, as opposed to the path, the clock or other programs.
 OF_THE_SET = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
+_PERHAPS_OF_THE_SET = OF_THE_SET | {FailureClass.SERVER_TRUST}
 
 RETRIES = "The agent retries."
 
@@ -138,7 +139,7 @@ class Control:
 
 def needs_control(failure: Failure) -> bool:
     """Whether a control connection could change the verdict on a candidate's failure."""
-    return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.SERVER_TRUST} or (
+    return failure.kind in _PERHAPS_OF_THE_SET or (
         failure.kind is FailureClass.NETWORK and traits(failure.code).ambiguous
     )
 

@@ -98,7 +98,7 @@ def after_failure(standing: ReconnectState, failure: Failure, chance: float) -> 
         chance: A number in [0, 1).
     """
     suspicions = standing.suspicions + 1 if needs_control(failure) else 0
-    following = replace(standing, failures=standing.failures + 1, suspicions=suspicions, brief=0)
+    following = ReconnectState(failures=standing.failures + 1, suspicions=suspicions, takeovers=standing.takeovers)
     delay = _delay(failure.kind, following.failures, chance)
     doubt = _doubtful(suspicions) or suspicions > OFTEN
     return NextConnect(standing=following, delay=delay, doubt=doubt, suspicion=suspicions > 0)

@@ -88,5 +88,5 @@ def splay(thing_name: str, certificate_id: str) -> float:
     import hashlib  # noqa: PLC0415 - both bring the whole cryptographic library, which an idle daemon does without
     import hmac  # noqa: PLC0415
 
-    digest = hmac.new(thing_name.encode(), certificate_id.encode(), hashlib.sha256).digest()
+    digest = hmac.digest(thing_name.encode(), certificate_id.encode(), hashlib.sha256)
     return int.from_bytes(digest[:6], "big") / 2**48
