@@ -88,7 +88,8 @@ def course(devices: int, seed: int) -> Course:
     window = renewal_window(START, START + AWS_LIFETIME, RenewalPolicy())
     length = window.closes_at - window.opens_at
     turns, waited = _turns(devices, seed, length.total_seconds())
-    tried = [_until_next(chance, _link_delay) for _ in range(devices)]
+    longest = _link_delay(ALMOST_ONE)
+    tried = [_until_next(chance, _link_delay, longest) for _ in range(devices)]
     connected, attempts = _admitted(tried, chance)
     return Course(
         window=length,
@@ -157,9 +158,8 @@ def _patiently(attempt: int, chance: float) -> float:
     return unhurried_delay(attempt, chance, AWS_LIFETIME.total_seconds() / 2)
 
 
-def _until_next(chance: random.Random, delay: Callable[[float], float]) -> float:
+def _until_next(chance: random.Random, delay: Callable[[float], float], longest: float) -> float:
     """Return how long after an arbitrary instant the next attempt comes, when there have been many."""
-    longest = delay(ALMOST_ONE)
     while True:
         length = delay(chance.random())
         if chance.random() * longest < length:  # an arbitrary instant falls into a long interval more often
