@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LONG = (200 * DAY, 3 * DAY)
 OUTAGES = ((63 * DAY, 6 * HOUR), (131 * DAY, 12 * HOUR), LONG, (300 * DAY + 7 * HOUR, 6 * HOUR))
 GATEWAYS = len(campaigns.places(500, 3))
-STORY = FleetStory(gateways=GATEWAYS, outages=OUTAGES, offline=GATEWAYS * 2 // 25, mishaps=0.08, seed=2027)
+STORY = FleetStory(gateways=GATEWAYS, outages=OUTAGES, offline=GATEWAYS * 2 // 25, mishaps=0.08, seed=2028)
 
 
 @pytest.fixture(scope="module")

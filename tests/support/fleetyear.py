@@ -208,10 +208,9 @@ class YearlongGateway:
             self._try_at(now + timedelta(seconds=verdict.delay))
 
     def _connect(self, now: datetime) -> None:
-        if not self._reaches(now):
-            verdict = after_failure(self._standing, UNREACHABLE, self._chance.random())
-            self._standing = verdict.standing
-            self._try_at(now + timedelta(seconds=verdict.delay))
+        back = max((end for begin, end in self._away if begin <= now < end), default=now)
+        if now < back:
+            self._try_at(self._fail_until(back, now))
             return
         self._up, self._up_since = True, now
         self._year.record.connects.append(now)
@@ -220,6 +219,14 @@ class YearlongGateway:
             return
         self._change = advance(change, Hastened(at=now))
         self._look_at(now)
+
+    def _fail_until(self, back: datetime, now: datetime) -> datetime:
+        """Try until then in vain, at once since nothing else hears of it, and return when the next attempt comes."""
+        while now < back:
+            verdict = after_failure(self._standing, UNREACHABLE, self._chance.random())
+            self._standing = verdict.standing
+            now += timedelta(seconds=verdict.delay)
+        return now
 
     # -- the change ------------------------------------------------------------------------------------------------
 
