@@ -194,7 +194,7 @@ def _read(csr: str) -> x509.CertificateSigningRequest | Refused:
     try:
         request = x509.load_pem_x509_csr(csr.encode())
         key, subject, sound = request.public_key(), request.subject, request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion):
         return Refused(why="The request is no PKCS #10 in PEM, or of a kind of key that AWS IoT does not take.")
     if not _is_taken(key):
         return Refused(why="Its key must be RSA of 2048 bits or more, or on NIST's P-256, P-384 or P-521.")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.backend.decide import signing
@@ -218,7 +218,7 @@ def test_what_is_no_request(text: str) -> None:
     assert "no PKCS #10" in refusal(text)
 
 
-@settings(deadline=None)
+@example(place=9, bit=0)  # of the version, for which the library has an error of its own
 @given(place=st.integers(0, 3000), bit=st.integers(0, 7))
 def test_a_request_in_which_a_bit_has_changed(place: int, bit: int) -> None:
     """Its signature does not hold any more, wherever it is."""
