@@ -229,7 +229,7 @@ def test_a_request_in_which_a_bit_has_changed(place: int, bit: int) -> None:
 
 def test_the_key_in_whose_place_another_signs_is_a_key() -> None:
     """OpenSSL looks at it here, once, and not in each function that starts."""
-    assert signing.STAND_IN.private_numbers().private_key().key_size == 3482
+    assert signing.STAND_IN.private_numbers().private_key().key_size == 1128
 
 
 # ---- asked twice ---------------------------------------------------------------------------------------------------
