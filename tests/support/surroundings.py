@@ -156,8 +156,10 @@ def descriptors() -> set[tuple[str, str]]:
     """Return what this process has open now, by number and by what that is.
 
     A test asks for what is new since it began. What tests before it have dropped, or still wind up, goes meanwhile.
+    What is left then is not looked through for garbage again: of all that a process keeps that takes 0.3 s each time.
     """
     gc.collect()
+    gc.freeze()
     found = set()
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, no paths
         with suppress(FileNotFoundError):  # that which was open for looking
