@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.session
 from botocore.exceptions import ReadTimeoutError
+from botocore.hooks import EventAliaser
+from botocore.signers import RequestSigner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -263,8 +265,22 @@ def signing_request(name: str) -> str:
 models.RESPONSES_METHODS = []
 responses.method_names_from_class = cache(responses.method_names_from_class)
 
+# What each of botocore's clients finds out for itself: by which name an event goes that once had another.
+EventAliaser._alias_event_name = staticmethod(cache(EventAliaser(None)._alias_event_name))
+
 # Each session reads the services' models for itself, 85 % of what a client costs; one of these reads each once.
 _models = cache(botocore.session.create_loader)
+
+
+_sign = RequestSigner.sign
+
+
+def _without_signature(signer: Any, *words: Any, **named: Any) -> None:
+    """Sign nothing, since moto looks at no signature: a tenth of a call. To have no credentials is an error as ever."""
+    if signer._credentials is None:
+        _sign(signer, *words, **named)
+    else:
+        signer._credentials.get_frozen_credentials()
 
 
 @contextmanager
@@ -272,11 +288,11 @@ def emulated() -> Iterator[None]:
     """Have boto3 meet moto, in an environment as the functions' is."""
     before, reader = dict(os.environ), botocore.session.create_loader
     os.environ.update(ENVIRONMENT)
-    botocore.session.create_loader = _models
+    botocore.session.create_loader, RequestSigner.sign = _models, _without_signature
     try:
         with mock_aws(), client_pool.lending():
             yield
     finally:
-        botocore.session.create_loader = reader
+        botocore.session.create_loader, RequestSigner.sign = reader, _sign
         os.environ.clear()
         os.environ.update(before)
