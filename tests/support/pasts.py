@@ -7,8 +7,8 @@ made in a method go with what they hold on to; authorities, certificates and cod
 from __future__ import annotations
 
 import io
+import os
 import pickle
-import shutil
 import sys
 import threading
 from types import CellType, CodeType, FunctionType
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+_Content = str | bytes | None  # of a link, a file, a directory
 _SHARED = (Authority, Certificate, CodeType)  # which no story changes
 _LOCK = type(threading.RLock())
 _OF_ONE_PROCESS = ("store", "change")  # opened anew for each copy
@@ -72,6 +73,30 @@ def _fill(cell: CellType, contents: object) -> None:
     cell.cell_contents = contents
 
 
+def _laid_down(place: Path) -> list[tuple[Path, os.stat_result, _Content]]:
+    found = [place, *sorted(place.rglob("*"))]
+    return [(path.relative_to(place), path.lstat(), _content(path)) for path in found]
+
+
+def _content(path: Path) -> _Content:
+    if path.is_symlink():
+        return str(path.readlink())
+    return None if path.is_dir() else path.read_bytes()
+
+
+def _lay(path: Path, status: os.stat_result, content: _Content) -> None:
+    """Make what a past has left, in half the time that `shutil` takes to copy it."""
+    if isinstance(content, str):
+        path.symlink_to(content)
+    elif content is None:
+        path.mkdir(status.st_mode & 0o777)
+    else:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, status.st_mode & 0o777)
+        os.write(file, content)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.close(file)
+
+
 class LivedPast:
     """What a gateway has been through by the moment at which stories begin."""
 
@@ -82,8 +107,7 @@ class LivedPast:
             place: An empty directory, for as long as gateways begin with this past.
             live: Does to it what has happened to it.
         """
-        self._state = place / "state"
-        rig = Rig(self._state)
+        rig = Rig(place / "state")
         live(rig)
         rig.close()
         for name in _OF_ONE_PROCESS:
@@ -91,10 +115,12 @@ class LivedPast:
         data, self._shared = io.BytesIO(), list[object]()
         _Writer(data, self._shared).dump(rig)
         self._rig = data.getvalue()
+        self._state = _laid_down(place / "state")
 
     def begin(self, state: Path) -> Rig:
         """Return a gateway with this past, which has just started on a state directory that is not there yet."""
-        shutil.copytree(self._state, state, symlinks=True)
+        for name, status, content in self._state:
+            _lay(state / name, status, content)
         rig: Rig = _Reader(self._rig, self._shared).load()
         rig.start(state)
         rig.engine.recover()
