@@ -21,7 +21,7 @@ from botocore.hooks import EventAliaser
 from botocore.signers import RequestSigner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from moto import mock_aws
 from moto.core import models, responses
 from moto.dynamodb import dynamodb_backends
@@ -36,6 +36,7 @@ from agent.backend.names import DUE_INDEX, Metric, Variable
 from agent.backend.values import Certificate, Status
 from support import client_pool
 from support.account import OWN, SETTINGS, World
+from support.rsa_keys import known_key
 from support.strict import Strict
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class AwsWorld(World):
         super().__init__(settings)
         self.owner = boto3.client("iot")
         backend = iot_backends[NUMBER][REGION]  # which signs each certificate with a new RSA key
-        backend._generate_certificate_pem = partial(backend._generate_certificate_pem, key=_key())
+        backend._generate_certificate_pem = partial(backend._generate_certificate_pem, key=known_key(2048))
         _give_account(self.owner)
         self.clients = connect(CallPatience(connect=patience.connect, read=patience.read, attempts=1))
         self.strict, self.calls = Strict(), 0
@@ -245,11 +246,6 @@ def make_account(owner: Any) -> None:
         ],
         BillingMode="PAY_PER_REQUEST",
     )
-
-
-@cache
-def _key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @cache

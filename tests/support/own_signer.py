@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from moto.iot.models import FakeCaCertificate
 from moto.kms import kms_backends
-from moto.kms.utils import generate_private_key
+from moto.kms.utils import RSAPrivateKey, generate_private_key
 
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
@@ -28,6 +28,7 @@ from agent.backend.errors import NotSignedError
 from agent.backend.handlers.signing import sign
 from agent.backend.values import Signer, SigningCa
 from support.account import DAY
+from support.rsa_keys import known_key
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -58,8 +59,12 @@ def name_cas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def _kept(kind: str, _turn: int) -> object:
-    return generate_private_key(kind)
+def _kept(kind: str, turn: int) -> object:
+    if kind != "RSA_3072":
+        return generate_private_key(kind)
+    made = RSAPrivateKey.__new__(RSAPrivateKey)
+    made.key_size, made.private_key = 3072, known_key(3072, turn)
+    return made
 
 
 def _signed(params: dict[str, Any], **_: object) -> tuple[object, dict[str, Any]] | None:

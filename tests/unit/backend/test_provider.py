@@ -12,15 +12,16 @@ from agent.backend.errors import MisconfiguredError, NotSignedError
 from agent.backend.names import Metric
 from support.account import CLAIM
 from support.moto_account import AwsWorld, emulated, signing_request
-from support.own_signer import make_ca, sign_digests, switched_on
+from support.own_signer import keep_keys, make_ca, sign_digests, switched_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(name="world")
-def _world() -> Iterator[AwsWorld]:
+def _world(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsWorld]:
     """An account that signs, which the function finds by its environment."""
+    keep_keys(monkeypatch)
     for made in (lambdas.account, provider.keys):
         made.cache_clear()
     with emulated():

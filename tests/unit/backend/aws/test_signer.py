@@ -10,7 +10,7 @@ from agent.backend.aws.signer import AwsSigner
 from agent.backend.errors import ChangedError, UnavailableError
 from agent.backend.values import Status
 from support.moto_account import signing_request
-from support.own_signer import OwnSigner, make_ca, sign_digests, switched_on
+from support.own_signer import OwnSigner, keep_keys, make_ca, sign_digests, switched_on
 from support.strict import Strict
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ CSR = signing_request("gw-0042")
 
 
 @pytest.fixture(name="signer")
-def _signer(world: AwsWorld) -> AwsSigner:
+def _signer(world: AwsWorld, monkeypatch: pytest.MonkeyPatch) -> AwsSigner:
     """The account's signer, before a function that does what Lambda would."""
+    keep_keys(monkeypatch)
     world.store.save_signer(switched_on(make_ca(world.now)))
     kms, functions = boto3.client("kms"), boto3.client("lambda")
     sign_digests(kms)
