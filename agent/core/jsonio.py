@@ -32,6 +32,7 @@ T = TypeVar("T")
 TEXT = 1024  # characters
 NUMBER = 2**32 - 1  # the largest user id
 SECONDS = 10**12  # beyond any monotonic clock
+_AS_IT_IS = frozenset({NoneType, str, int, float, bool})
 
 
 class PlainError(ValueError):
@@ -40,18 +41,19 @@ class PlainError(ValueError):
 
 def to_plain(value: Any) -> Any:
     """Return `value` as data that JSON can hold; times become RFC 3339, spans seconds."""
-    if value is None or isinstance(value, (str, int, float)):
-        return value  # at once, since most of a record is that
     kind: type = type(value)
+    if kind in _AS_IT_IS or isinstance(value, (str, int, float)):
+        return value  # at once, since most of a record is that
     names = _names(kind)
     if names is not None:
-        plain = list(map(to_plain, [getattr(value, name) for name in names]))
-        later = _later(kind)
-        return {
-            name: item
-            for name, item in zip(names, plain, strict=True)
-            if item not in (None, [], {}) and (item or name not in later)
-        }
+        later, plain = _later(kind), {}
+        for name in names:
+            item = getattr(value, name)
+            if type(item) not in _AS_IT_IS:
+                item = to_plain(item)
+            if item or (name not in later and item not in (None, [], {})):
+                plain[name] = item
+        return plain
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat()
