@@ -325,7 +325,6 @@ def test_ten_thousand_hostile_requests_change_nothing(daemon: Daemon) -> None:
     chance = random.Random(SEED)  # noqa: S311 - the same mutants every time
     for _ in range(500):
         ask(chance)
-    gc.collect()
     before = descriptors()
     tracemalloc.start()
     number = campaigns.each(HOSTILE_REQUESTS, ask, one_in=10, seed=SEED)
