@@ -97,7 +97,7 @@ def _main(argv: list[str]) -> int:
     from agent.cli.terminal import call  # noqa: PLC0415
     from agent.system import openssl  # noqa: PLC0415
 
-    arguments = fast_path.plain_status(argv) or _parsed(argv)
+    arguments = fast_path.plain(argv) or _parsed(argv)
     if arguments.verb != "cloud":  # which runs on an operator's machine, and connects as other programs there do
         openssl.settle()
     output = Output(as_json=arguments.json, call=call(sys.argv[0], str(arguments.config), fast_path.DEFAULT_CONFIG))
@@ -236,10 +236,14 @@ def _with(config: Config, arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _look(config: Config, arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.verb == "config" and arguments.action == "hand-over":
+        from agent.cli import hand_over  # noqa: PLC0415
+
+        return hand_over.carry_out(config, output)
     if arguments.verb == "config":
         from agent.cli import config_check  # noqa: PLC0415
 
-        return config_check.carry_out(config, arguments, output)
+        return config_check.carry_out(config, output)
     from agent.cli import status  # noqa: PLC0415
 
     return status.carry_out(config, arguments, output)

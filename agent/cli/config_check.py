@@ -1,4 +1,4 @@
-"""The verb `config`: what the configuration names is checked, or handed over to the agent's user.
+"""The action `config check`: what the configuration names is checked.
 
 It is apart from the verbs that show how a gateway stands, which need none of what is looked into here.
 """
@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.cli.hand_over import HANDED_OVER
 from agent.cli.status import look
 from agent.config.files import proxy_password
 from agent.config.values import FileValue
@@ -27,12 +28,10 @@ from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import check_enrolment, load_anchors, load_token
-from agent.store.given_back import give_back
 from agent.system.files import is_directory
 from agent.trust import inbox, install
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
@@ -40,13 +39,7 @@ if TYPE_CHECKING:
     from agent.config.values import Config
 
 
-def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
-    """Carry out one of the verb's actions; see there for what they raise."""
-    act = {"check": check_config, "hand-over": hand_over}[arguments.action]
-    return act(config, output)
-
-
-def check_config(config: Config, output: Output) -> Exit:
+def carry_out(config: Config, output: Output) -> Exit:
     """Check what the configuration names, after the file itself was found sound.
 
     Raises:
@@ -75,29 +68,9 @@ def check_config(config: Config, output: Output) -> Exit:
     output.tell(
         told,
         f"{config.path}: ok; endpoint {config.endpoint}:{config.port}, state in {config.state_dir}",
-        *map(_HANDED_OVER.format, handed_over),
+        *map(HANDED_OVER.format, handed_over),
         *(f"warning: {warning}" for warning in warnings),
     )
-    return Exit.DONE
-
-
-_HANDED_OVER = "{}: its value is handed over to the agent's user."
-_GIVEN_BACK = "{}: it belonged to root, and belongs to the agent's user again."
-
-
-def hand_over(config: Config, output: Output) -> Exit:
-    """Hand what root alone may read over to the agent's user: files of values, and what root left among the sets.
-
-    Raises:
-        RefusedError: It is not root that asks.
-        StoreError: They could not be written.
-    """
-    if os.geteuid() != 0:
-        raise RefusedError("Only root can hand over what root alone may read.", hint="Run it with sudo.")
-    handed_over = Parameters(config).hand_over()
-    given = give_back(config.state_dir)
-    told = {"handed_over": list(handed_over), "exit": Exit.DONE}
-    output.tell(told, *map(_HANDED_OVER.format, handed_over), *map(_GIVEN_BACK.format, given))
     return Exit.DONE
 
 

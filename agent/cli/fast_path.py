@@ -1,4 +1,6 @@
-"""The command lines that must be light: `status` (`--watch`) where the daemon has the answer ready, and `run`.
+"""The command lines that must be light: `status` (`--watch`) where the daemon has the answer ready, and the service's.
+
+Those are `run` and, before each start, `config hand-over`.
 
 It is only a short cut. Whatever is not plain sailing (no daemon, another command line, a refusal) is left to the
 ordinary way, which knows every word about it.
@@ -67,14 +69,18 @@ def daemon(argv: list[str]) -> str | None:
     return path if rest == ["run"] else None
 
 
-def plain_status(argv: list[str]) -> argparse.Namespace | None:
-    """Return what the parser would make of the same command lines; it takes longer than what they ask for."""
-    path, options = _arguments(argv)
-    if not path:
-        return None
+def plain(argv: list[str]) -> argparse.Namespace | None:
+    """Return what the parser would make of such a command line; it takes longer than what they ask for."""
     from pathlib import Path  # noqa: PLC0415
     from types import SimpleNamespace  # noqa: PLC0415
 
+    path, rest = _configuration(argv)
+    if rest == ["config", "hand-over"] and path:
+        found = SimpleNamespace(verb="config", action="hand-over", config=Path(path), json=False)
+        return cast("argparse.Namespace", found)
+    path, options = _arguments(argv)
+    if not path:
+        return None
     found = SimpleNamespace(verb="status", config=Path(path), json="--json" in options, watch="--watch" in options)
     return cast("argparse.Namespace", found)
 

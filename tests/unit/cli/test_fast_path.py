@@ -63,19 +63,34 @@ def test_other_command_lines_are_left_to_the_ordinary_way(line: list[str], capsy
         ["status", "--watch", "--json"],
         ["--config", "/c d.yaml", "status"],
         ["--config", "c.yaml", "status", "--json"],
+        ["config", "hand-over"],
+        ["--config", "/c d.yaml", "config", "hand-over"],
     ],
 )
-def test_a_plain_status_is_what_the_parser_makes_of_it(line: list[str]) -> None:
+def test_a_plain_line_is_what_the_parser_makes_of_it(line: list[str]) -> None:
     """What is done with it cannot tell which way it came."""
-    plain, parsed = fast_path.plain_status(line), parse(line)
+    plain, parsed = fast_path.plain(line), parse(line)
     assert plain is not None
     assert vars(plain) == {name: value for name, value in vars(parsed).items() if name != "parser"}
 
 
-@pytest.mark.parametrize("line", [[], ["explain"], ["status", "-h"], ["status", "x"], ["--config", "", "status"]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        [],
+        ["explain"],
+        ["status", "-h"],
+        ["status", "x"],
+        ["--config", "", "status"],
+        ["config"],
+        ["config", "check"],
+        ["config", "hand-over", "--json"],
+        ["--config", "", "config", "hand-over"],
+    ],
+)
 def test_any_other_line_is_the_parsers(line: list[str]) -> None:
     """It knows every word about it."""
-    assert fast_path.plain_status(line) is None
+    assert fast_path.plain(line) is None
 
 
 class Answering:
