@@ -75,7 +75,7 @@ RELEASES = (
 )
 EARLIER = "0.0.1"
 BUILDING = 900.0  # seconds for a package that is built elsewhere, with the tools for it fetched anew
-QUICKLY = {"COMPRESSION": "-Zgzip -z1"}
+QUICKLY = {"COMPRESSION": "-Zzstd -z1"}
 
 _DEBIAN = "http://deb.debian.org/debian"
 
