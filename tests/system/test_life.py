@@ -70,27 +70,29 @@ def the_doctor_finds_nothing_wrong(machine: Machine) -> None:
     assert {name for name, verdict in found.items() if verdict != "ok"} <= {"disk"}
 
 
-def test_the_daemon_hears_of_the_network_in_its_sandbox(enrolled: Installed) -> None:
+def test_the_daemon_hears_of_the_network_in_its_sandbox_and_works_without(enrolled: Installed) -> None:
     """By a socket that systemd opened, and that goes with the service: no news wakes a daemon that was stopped."""
     machine, before = enrolled.machine, enrolled.until_up()
     _, *lines = machine.read(f"/proc/{machine.pid}/net/netlink").splitlines()
     inodes = {line.split()[9] for line in lines if int(line.split()[3], 16) == 0x551}
     held = machine.run("ls", "-l", f"/proc/{machine.pid}/fd").out
     assert any(f"socket:[{inode}]" in held for inode in inodes)
-    machine.run("systemctl", "stop", SERVICE)
-    assert machine.run("systemctl", "is-active", NETWORK, expect=3).out == "inactive\n"
-    machine.run("systemctl", "start", SERVICE)
-    assert enrolled.until_up() == before
     machine.run("systemctl", "restart", SERVICE)
     assert enrolled.until_up() == before
     assert machine.run("systemctl", "is-active", NETWORK).out == "active\n"
-
-
-def test_without_its_socket_for_news_of_the_network_the_daemon_works_as_before(enrolled: Installed) -> None:
-    """Masked by a person, or not in an image's recipe: it is up all the same, complains of nothing, and rotates."""
-    machine, before = enrolled.machine, enrolled.until_up()
-    machine.run("systemctl", "mask", "--now", NETWORK)
+    machine.run("systemctl", "stop", SERVICE)
+    assert machine.run("systemctl", "is-active", NETWORK, expect=3).out == "inactive\n"
+    without_its_socket_it_works_as_before(enrolled, before)
     machine.run("systemctl", "restart", SERVICE)
+    assert enrolled.until_up() == before + 1
+    assert machine.run("systemctl", "is-active", NETWORK).out == "active\n"
+
+
+def without_its_socket_it_works_as_before(enrolled: Installed, before: int) -> None:
+    """Masked by a person, or not in an image's recipe: it is up all the same, complains of nothing, and rotates."""
+    machine = enrolled.machine
+    machine.run("systemctl", "mask", "--now", NETWORK)
+    machine.run("systemctl", "start", SERVICE)
     assert enrolled.until_up() == before
     assert machine.run("systemctl", "list-units", "--failed", "--no-legend").out == ""
     machine.run("systemctl", "unmask", NETWORK)
@@ -102,8 +104,6 @@ def test_without_its_socket_for_news_of_the_network_the_daemon_works_as_before(e
     assert enrolled.until_up() == before + 1
     machine.run("mv", f"/root/{NETWORK}", "/lib/systemd/system")
     machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "restart", SERVICE)
-    assert enrolled.until_up() == before + 1
 
 
 def test_technicians_are_told_apart(enrolled: Installed) -> None:
@@ -131,17 +131,24 @@ def test_technicians_are_told_apart(enrolled: Installed) -> None:
     assert enrolled.until_up() == before + 2
 
 
-def test_it_rotates_unattended_once_a_reload_says_so(gateway: Installed) -> None:
+# The one that is commented in the unit: the key stays root's, and the daemon is handed a copy.
+CLAIM_KEY = "/etc/iot-cert-agent/factory-key.pem"
+CREDENTIAL = f"/run/credentials/{SERVICE}/claim-key"
+
+
+def test_it_enrols_by_a_credential_and_rotates_unattended_once_a_reload_says_so(gateway: Installed) -> None:
     """A maximum age that has passed makes it due; the certificates that were left behind are retired."""
     gateway.cloud.provisioning.lifetime = timedelta(minutes=2)
-    gateway.configure(before_expiry="10s", window="1s", max_age="100s")
+    the_claim_key_is_a_credential(gateway)
+    gateway.configure(before_expiry="10s", window="1s", max_age="100s", key=CREDENTIAL)
     machine = gateway.machine.boot()
-    gateway.until_up()
+    assert gateway.until_up() == 1
+    assert machine.path(CLAIM_KEY).stat().st_uid == 0
     pid = machine.pid
-    gateway.reconfigure(before_expiry="10s", window="1s", max_age="1s", grace="1s")
+    gateway.reconfigure(before_expiry="10s", window="1s", max_age="1s", grace="1s", key=CREDENTIAL)
     until(lambda: len(machine.history()) >= 3, "two unattended rotations")
     gateway.cloud.provisioning.lifetime = None
-    gateway.reconfigure(grace="1s")
+    gateway.reconfigure(grace="1s", key=CREDENTIAL)
     machine.run("iot-cert", "rotate")
     current = gateway.until_up()
     assert {(change["kind"], change["origin"]) for change in machine.history()[1:3]} == {("rotate", "schedule")}
@@ -152,6 +159,14 @@ def test_it_rotates_unattended_once_a_reload_says_so(gateway: Installed) -> None
     machine.run("systemctl", "reload", SERVICE)
     until(lambda: "stays in force" in machine.journal(), "the mistake is told of")
     assert gateway.until_up() == current
+
+
+def the_claim_key_is_a_credential(gateway: Installed) -> None:
+    """Where the unit alone says so, the claim's own file is gone; the machine is down."""
+    gateway.machine.write(CLAIM_KEY, gateway.cloud.claim.key_pem, 0o600)
+    drop_in = f"/etc/systemd/system/{SERVICE}.d/claim.conf"
+    gateway.machine.write(drop_in, f"[Service]\nLoadCredential=claim-key:{CLAIM_KEY}\n")
+    gateway.machine.path("/etc/iot-cert-agent/claim/key.pem").unlink()
 
 
 @pytest.mark.whole
@@ -249,16 +264,3 @@ def test_whatever_keeps_the_clock_is_seen_from_the_sandbox(enrolled: Installed) 
     until(lambda: machine.status().get("clock", {}).get("state") == "synchronised", "timedated vouches")
     machine.run("mv", "/root/timedatectl", "/usr/bin")
     enrolled.reconfigure()
-
-
-def test_the_claim_key_may_come_as_a_credential(gateway: Installed) -> None:
-    """The one that is commented in the unit: the key stays root's, and the daemon is handed a copy."""
-    machine = gateway.machine
-    key = "/etc/iot-cert-agent/factory-key.pem"
-    machine.write(key, gateway.cloud.claim.key_pem, 0o600)
-    machine.write(f"/etc/systemd/system/{SERVICE}.d/claim.conf", f"[Service]\nLoadCredential=claim-key:{key}\n")
-    gateway.configure(key=f"/run/credentials/{SERVICE}/claim-key")
-    machine.path("/etc/iot-cert-agent/claim/key.pem").unlink()
-    machine.boot()
-    assert gateway.until_up() == 1
-    assert machine.path(key).stat().st_uid == 0
