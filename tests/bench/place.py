@@ -117,7 +117,7 @@ class BenchDaemon(RunningDaemon):
     """The daemon as the unit runs it: told where systemd listens, and watched."""
 
     def __init__(self, place: Place, manager: Manager) -> None:
-        super().__init__(place.gateway, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC=str(_WATCHDOG))
+        super().__init__(place.gateway, started=True, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC=str(_WATCHDOG))
         self.log = place.memory / "daemon.log"
         self._runtime = place.memory / "run"
 
