@@ -7,18 +7,20 @@ child can be had, the file is read here.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from _pickle import UnpicklingError, dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
+from agent.system import children
 
 if TYPE_CHECKING:
     from agent.config.values import Config
 
 PATIENCE = 20.0  # seconds; a slow gateway needs one or two
+
+_MOST = 16 << 20  # bytes; the file itself may have 64 KiB
 
 
 def load_apart(path: Path) -> Config:
@@ -29,11 +31,8 @@ def load_apart(path: Path) -> Config:
     """
     command = [sys.executable, "-I", "-m", "agent.config.apart", os.fspath(path)]
     try:
-        said = subprocess.check_output(  # noqa: S603 - this program, and a path
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PATIENCE
-        )
-        answer: Config | ConfigError = loads(said)
-    except (OSError, subprocess.SubprocessError, UnpicklingError, EOFError):
+        answer: Config | ConfigError = loads(children.said_by(command, os.environ, PATIENCE, most=_MOST))
+    except (OSError, UnpicklingError, EOFError):
         return _read(path)
     if isinstance(answer, ConfigError):
         raise answer

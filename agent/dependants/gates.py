@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from agent.core.dependants import LONGEST, MAX_NAME, MAX_PROBLEM, Report, Step
 from agent.core.text import printable
 from agent.dependants import hooks
-from agent.system import clock, programs
+from agent.system import children, clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,4 +63,4 @@ def _step(gates: GateCommands, gate: Path, timeout: float, environment: Mapping[
     name = printable(f"gate {gate.name}", MAX_NAME)  # a file's name may be no text
     not_run, failed = hooks.run(gate, gates.user, timeout, environment)
     problem = printable(not_run or failed, MAX_PROBLEM)
-    return Step(name=name, problem=problem, goes_back=failed == programs.ended(VETO), untried=bool(not_run))
+    return Step(name=name, problem=problem, goes_back=failed == children.ended(VETO), untried=bool(not_run))

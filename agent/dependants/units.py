@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.dependants import Signal, Unit, UnitAction
 from agent.errors import RefusedError
-from agent.system import clock, programs, threads
+from agent.system import children, clock, programs, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class Systemd:
         command = [self._systemctl, "show", "--no-pager", f"--property={','.join(properties)}", "--", name]
         try:
             found = subprocess.run(  # noqa: S603 - fixed, but for a name from root's configuration
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=QUERY, env=programs.ENVIRONMENT,
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=QUERY, env=children.ENVIRONMENT,
                 check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):

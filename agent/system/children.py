@@ -1,13 +1,97 @@
-"""Processes by descriptors: one that stays its own, and the end of a child, as something that a loop can wait for.
+"""Processes that were started here, and descriptors of them: what they say, and their end, as a loop waits for it.
 
-It refuses to reap: until the starter does, the number of a child is its own, and a signal meets no other.
+Where a loop waits, it refuses to reap: until the starter does, the number of a process is its own, and a signal meets
+no other. It does without `subprocess`, which a daemon would carry for years.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
+import signal
 from contextlib import suppress
+from time import monotonic  # noqa: TID251 - the clock itself asks timedated by way of this
+from typing import TYPE_CHECKING
+
+from agent.core.values import SEARCHED
+from agent.system import descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ENVIRONMENT = {"PATH": SEARCHED, "LANG": "C.UTF-8"}  # of a program that is none of the agent's
+
+_PART = 65_536  # bytes
+
+
+def said_by(command: Sequence[str], environment: Mapping[str, str], patience: float, *, most: int) -> bytes:
+    """Run a program that only tells something, and return what it writes to its standard output.
+
+    It reads nothing, and what it says elsewhere is lost. It is ended once it has said it all, or as much as may be.
+
+    Args:
+        command: The program, by an absolute path, and its arguments.
+        environment: All that is told to it.
+        patience: Seconds it may take.
+        most: How many bytes are wanted; more may come.
+
+    Raises:
+        OSError: It could not be started.
+        TimeoutError: It took longer.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    descriptors.keep()
+    try:
+        pid = os.posix_spawn(
+            command[0],
+            [*command],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, write_end, 1),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsigdef=[signal.SIGTERM, signal.SIGPIPE],
+        )
+    except OSError:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    try:
+        return _all_of(read_end, monotonic() + patience, most)
+    finally:
+        os.close(read_end)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _all_of(fd: int, deadline: float, most: int) -> bytes:
+    """Return what can be read until the end, or as much as is wanted.
+
+    Raises:
+        TimeoutError: It takes longer.
+    """
+    found = bytearray()
+    while len(found) < most:
+        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - monotonic()))
+        if not ready:
+            raise TimeoutError
+        part = os.read(fd, _PART)
+        if not part:
+            break
+        found += part
+    return bytes(found)
+
+
+def ended(code: int) -> str:
+    """Return how a program failed that ended so; a negative code is a signal's number. Empty for 0."""
+    if code == 0:
+        return ""
+    return f"it ended with exit code {code}" if code > 0 else f"it was ended by signal {-code}"
+
 
 NONE = -1  # in place of a descriptor
 

@@ -14,7 +14,6 @@ import socket
 import stat
 import struct
 from contextlib import suppress
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +66,7 @@ def _is_cut_off(family: int, here: _Address, there: _Address) -> bool:
 
 def _interface_to(address: str) -> str:
     """Return the interface of the route to an IPv4 address in the main table; empty where there is none."""
-    wanted, found = struct.unpack("=I", IPv4Address(address).packed)[0], (-1, 0, "")
+    wanted, found = struct.unpack("=I", socket.inet_pton(socket.AF_INET, address))[0], (-1, 0, "")
     with suppress(OSError, ValueError), _ROUTES.open("rb") as table:
         for line in table.read(_MAX_TABLE).decode("ascii", "replace").splitlines()[1:]:
             name, destination, _, flags, _, _, metric, mask, *_ = line.split()

@@ -18,7 +18,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
-from agent.core.values import SEARCHED
 from agent.system import children, outputs
 from agent.system.cgroups import group_of_its_own
 from agent.system.clock import monotonic
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from agent.system.cgroups import Group
 
-ENVIRONMENT = {"PATH": SEARCHED, "LANG": "C.UTF-8"}
 GRACE = 2.0  # seconds between being told to stop and being killed
 
 NOT_STARTED = "it could not be started"  # how it is told that a program was not run, and will not be by itself
@@ -79,7 +77,7 @@ def run(
     Args:
         command: The program, by an absolute path, and its arguments.
         timeout: Seconds it may take; then it and all that it started is ended.
-        environment: What it is told in addition to `ENVIRONMENT`.
+        environment: What it is told in addition to `children.ENVIRONMENT`.
         account: Whom it runs as, when not as this process does.
 
     Returns:
@@ -103,7 +101,7 @@ def _run(
             process = _started(command, environment, account, group, output.given)
             output.start()
             if _ends(process.pid, output, max(timeout, 0.0)):
-                return ended(process.wait())
+                return children.ended(process.wait())
             _end(process, adopted_before, group)
     except OSError as error:
         lasting = error.errno in _LASTING  # else there was no memory, or the file is being written
@@ -128,7 +126,7 @@ def _started(
         stdout=output,
         stderr=output,
         cwd="/",
-        env={**ENVIRONMENT, **environment},
+        env={**children.ENVIRONMENT, **environment},
         start_new_session=True,
         umask=0o077,
         user=account.uid if account else None,
@@ -154,13 +152,6 @@ def _ends(pid: int, output: outputs.Outflow, seconds: float) -> bool:
                 return end in ready
     finally:
         os.close(end)
-
-
-def ended(code: int) -> str:
-    """Return how a program failed that ended so; a negative code is a signal's number. Empty for 0."""
-    if code == 0:
-        return ""
-    return f"it ended with exit code {code}" if code > 0 else f"it was ended by signal {-code}"
 
 
 def _end(process: subprocess.Popen[bytes], others: frozenset[int], group: Group | None) -> None:

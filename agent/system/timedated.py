@@ -7,18 +7,14 @@ bounded time and not more than once a minute.
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-from contextlib import suppress
-
-from agent.system import descriptors
+from agent.system import children
 
 TIMEDATECTL = "/usr/bin/timedatectl"
 PATIENCE = 2.0  # seconds; a bus that hangs must not hold the daemon up
 LASTS = 60.0  # seconds that an answer is good for
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+_MOST = 16  # bytes; it says yes or no
 
 
 class Timedated:
@@ -41,33 +37,8 @@ class Timedated:
 
 def ask(command: str = TIMEDATECTL) -> bool:
     """Ask now; no answer means that the clock is not vouched for."""
+    words = [command, "show", "--property=NTPSynchronized", "--value"]
     try:
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        return children.said_by(words, _ENVIRONMENT, PATIENCE, most=_MOST).strip() == b"yes"
     except OSError:
         return False
-    descriptors.keep()
-    try:
-        pid = os.posix_spawn(
-            command,
-            [command, "show", "--property=NTPSynchronized", "--value"],
-            _ENVIRONMENT,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, write_end, 1),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            ],
-            setsigdef=[signal.SIGTERM, signal.SIGPIPE],
-        )
-    except OSError:
-        os.close(read_end)
-        return False
-    finally:
-        os.close(write_end)
-    try:
-        ready, _, _ = select.select([read_end], [], [], PATIENCE)
-        return bool(ready) and os.read(read_end, 16).strip() == b"yes"
-    finally:
-        os.close(read_end)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.text import duration
 from agent.store.ownership import not_to_be_run
-from agent.system import children, descriptors, memory, outputs, programs
+from agent.system import children, descriptors, memory, outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class NoticeCommand:
             self._pid = os.posix_spawn(
                 self._command[0],
                 self._command,
-                programs.ENVIRONMENT,
+                children.ENVIRONMENT,
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), *output],
                 setsid=True,
                 setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],
@@ -95,7 +95,7 @@ class NoticeCommand:
         self._limit.cancel()
         _, status = os.waitpid(self._pid, 0)
         os.close(self._end)
-        how = programs.ended(os.waitstatus_to_exitcode(status))
+        how = children.ended(os.waitstatus_to_exitcode(status))
         if self._overdue:
             how = f"it took longer than {duration(timedelta(seconds=self._seconds))} and was ended"
         self._on_end(f"{self._command[0]} failed: {how}." if how else "")

@@ -58,6 +58,7 @@ def test_a_daemon_carries_neither_yaml_nor_the_table_of_keys() -> None:
         "yaml",
         "pickle",
         "hashlib",
+        "subprocess",
         "agent.config.reader",
         "agent.config.schema",
         "agent.config.kinds",

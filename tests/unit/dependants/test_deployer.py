@@ -13,7 +13,7 @@ from agent.core.dependants import Content, Format, Hooks, Occasion, Signal, Unit
 from agent.crypto.x509 import read_chain
 from agent.dependants.report_file import REPORT, last_report
 from agent.store.store import Store
-from agent.system.programs import ENVIRONMENT
+from agent.system.children import ENVIRONMENT
 from support import make
 from support.fleet import until
 from support.systemd import ME, THING, give, go_back, lay, tls_server

@@ -6,12 +6,13 @@ import errno
 import os
 import select
 import signal
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.system import children
+from support.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,3 +57,27 @@ def test_a_process_has_a_descriptor_or_is_known_to_be_there(child: int) -> None:
         os.close(found)
     with pytest.raises(ProcessLookupError):
         children.descriptor_of(2**22)  # more than any machine has
+
+
+def test_what_a_program_says_is_read_to_its_end() -> None:
+    """However much a pipe holds at a time, and with what it was told and no more."""
+    script = 'head -c 200000 /dev/zero; echo "$TOLD"; echo lost >&2'
+    said = children.said_by(["/bin/sh", "-c", script], {"TOLD": "this"}, 60, most=1 << 20)
+    assert said == bytes(200_000) + b"this\n"
+
+
+@pytest.mark.parametrize("script", ["yes", "echo y; sleep 600"], ids=["endless", "too long"])
+def test_what_says_more_than_is_wanted_or_takes_too_long_is_ended(script: str) -> None:
+    """No descriptor is left of it; for its process see `test_timedated`."""
+    before = descriptors()
+    with nullcontext() if script == "yes" else pytest.raises(TimeoutError):
+        assert children.said_by(["/bin/sh", "-c", script], {"PATH": "/usr/bin:/bin"}, 0.5, most=16)
+    assert descriptors() == before
+
+
+def test_a_program_that_cannot_be_started_is_told() -> None:
+    """And costs no descriptor."""
+    before = descriptors()
+    with pytest.raises(FileNotFoundError):
+        children.said_by(["/nonexistent"], {}, 1, most=16)
+    assert descriptors() == before

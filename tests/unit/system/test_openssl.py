@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.system import openssl, programs
+from agent.system import children, openssl
 from support import campaigns
 from support.pages import ROOT
 
@@ -79,7 +79,7 @@ def test_the_accounts_side_connects_as_other_programs_of_the_operators_do(tmp_pa
 
 
 # The agent's own children.
-_INHERIT = {"cli/support.py:check_apart", "config/apart.py:load_apart", "fleet/trial/device.py:run"}
+_INHERIT = {"cli/support.py:check_apart", "fleet/trial/device.py:run"}
 _MAY_START = re.compile(r"subprocess|\bos\s*\.\s*(system|popen|execv|spawnv)")  # a module without it need not be parsed
 _STARTS = {"run", "Popen", "check_output", "check_call", "call", "getoutput"}
 
@@ -111,4 +111,4 @@ def test_no_other_program_inherits_them(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("OPENSSL_CONF", os.devnull)
     assert _starts_that_inherit() == _INHERIT
     assert openssl.of_others() == {name: value for name, value in os.environ.items() if name != "OPENSSL_CONF"}
-    assert "OPENSSL_CONF" not in programs.ENVIRONMENT
+    assert "OPENSSL_CONF" not in children.ENVIRONMENT

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system import programs
-from agent.system.programs import ENVIRONMENT, UnixAccount, account, run
+from agent.system.children import ENVIRONMENT
+from agent.system.programs import UnixAccount, account, run
 from support.surroundings import NOBODY
 from support.systemd import ME, open_place
 
