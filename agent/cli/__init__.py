@@ -73,6 +73,9 @@ def _run(given: list[str]) -> int:
 
 
 def _run_daemon(path: str, *, as_json: bool = False) -> int:
+    from agent.system import late  # noqa: PLC0415
+
+    late.put_off()
     from pathlib import Path  # noqa: PLC0415
 
     from agent.cli.output import Output  # noqa: PLC0415
@@ -92,10 +95,12 @@ def _run_daemon(path: str, *, as_json: bool = False) -> int:
 
 
 def _main(argv: list[str]) -> int:
+    from agent.system import late, openssl  # noqa: PLC0415
+
+    late.put_off()
     from agent.cli import fast_path, silence  # noqa: PLC0415
     from agent.cli.output import Output  # noqa: PLC0415
     from agent.cli.terminal import call  # noqa: PLC0415
-    from agent.system import openssl  # noqa: PLC0415
 
     arguments = fast_path.plain(argv) or _parsed(argv)
     if arguments.verb != "cloud":  # which runs on an operator's machine, and connects as other programs there do

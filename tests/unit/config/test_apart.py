@@ -47,9 +47,8 @@ def test_where_no_child_can_be_had_the_file_is_read_here(monkeypatch: pytest.Mon
 
 def test_a_daemon_carries_neither_yaml_nor_the_table_of_keys() -> None:
     """What reading took stays with the child."""
-    script = (
-        "import sys; from pathlib import Path; from agent.config.apart import load_apart; from agent.daemon import app"
-    )
+    script = "import sys; from agent.system import late; late.put_off(); from pathlib import Path; "
+    script += "from agent.config.apart import load_apart; from agent.daemon import app"
     script += f"; load_apart(Path({str(EXAMPLE)!r})); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
@@ -58,6 +57,7 @@ def test_a_daemon_carries_neither_yaml_nor_the_table_of_keys() -> None:
         "yaml",
         "pickle",
         "hashlib",
+        "ipaddress",
         "subprocess",
         "agent.config.reader",
         "agent.config.schema",
