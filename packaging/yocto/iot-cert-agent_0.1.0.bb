@@ -43,6 +43,7 @@ do_install() {
     rm -r ${D}${PACKAGES_DIR}/agent/sandbox ${D}${PACKAGES_DIR}/agent/backend ${D}${PACKAGES_DIR}/agent/fleet
     ln -s ${PYTHON_SITEPACKAGES_DIR}/systemd ${D}${PACKAGES_DIR}/systemd
     ${PYTHON} -m compileall -q -s ${D} -p / --invalidation-mode unchecked-hash ${D}${PACKAGES_DIR}
+    ${PYTHON} ${S}/packaging/lean.py ${D}${PACKAGES_DIR}/agent ${PACKAGES_DIR}/agent
 
     install -D -m 0755 ${S}/packaging/debian/iot-cert ${D}${bindir}/iot-cert
     # An image's env may be busybox's, which knows no options.

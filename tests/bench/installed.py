@@ -1,11 +1,14 @@
 """The agent as a package would install it: an environment with what it needs to run, and nothing a developer needs.
 
 An editable installation makes each start of the interpreter half again as long and fills it with modules, the floor's
-as much as the agent's. So both are run from an environment of links to what is installed here; the code is the same.
+as much as the agent's. So both are run from an environment of links to what is installed here, and of the agent as it
+is compiled for a package.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -32,7 +35,9 @@ def install(folder: Path) -> str:
     interpreter.symlink_to(Path(sys.executable).resolve())
     for path in _libraries():
         (packages / path.name).symlink_to(path)
-    (packages / "agent").symlink_to(ROOT / "agent")
+    shutil.copytree(ROOT / "agent", packages / "agent", ignore=shutil.ignore_patterns("__pycache__"))
+    lean = [sys.executable, "-I", str(ROOT / "packaging" / "lean.py"), str(packages / "agent"), str(packages / "agent")]
+    subprocess.run(lean, check=True)
     command = programs / "iot-cert"
     body = Path(sys.executable).with_name("iot-cert").read_text().split("\n", 1)[1]
     command.write_text(f"#!{interpreter}\n{body}")
