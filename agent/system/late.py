@@ -1,8 +1,11 @@
-"""A module that the standard library reads for what is hardly ever asked of it: it is read when it is.
+"""Modules that libraries read for what is hardly ever asked of them: they are read when it is.
 
-`pathlib` wants one function of `urllib.parse`, and that wants `ipaddress`, for the address of a file. An idle daemon
-would carry both for years, and each command would read them before its work. A stand-in takes the module's place until
-something of it is asked for; then the module itself does.
+* `pathlib` wants one function of `urllib.parse`, which reads `ipaddress`, for the address of a file.
+* `dataclasses` wants `inspect`, which reads `ast` and `dis`, for a class without a docstring; the SDK wants it to see
+  that a callback takes one argument.
+
+An idle daemon would carry all that for years, and each command and worker would read it before its work. A stand-in
+takes the module's place until something else of it is asked for; then the module itself does.
 """
 
 from __future__ import annotations
@@ -11,42 +14,83 @@ import sys
 from _thread import allocate_lock
 from typing import Any
 
-_NAME = "urllib.parse"
-
 _lock = allocate_lock()
 
 
 class _StandIn(type(sys)):  # type: ignore[misc]  # the type of modules, without reading `types`
-    """The module while it is not read yet."""
-
-    def quote_from_bytes(self, *given: Any, **named: Any) -> str:
-        """Do as the module's own, which `pathlib` imports by its name long before it is called."""
-        quoted: str = _read().quote_from_bytes(*given, **named)
-        return quoted
+    """A module while it is not read yet, with the functions that are imported long before they are called."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "__path__":  # it is no package
             raise AttributeError(name)
-        return getattr(_read(), name)
+        return getattr(_read(self.__name__), name)
+
+
+class _UrllibParse(_StandIn):
+    """The stand-in for `urllib.parse`."""
+
+    def quote_from_bytes(self, *given: Any, **named: Any) -> Any:
+        """Do as the module's own."""
+        return _read(self.__name__).quote_from_bytes(*given, **named)
+
+
+class _Inspect(_StandIn):
+    """The stand-in for `inspect`."""
+
+    def signature(self, of: Any, **named: Any) -> Any:
+        """Do as the module's own; of a plain function the module need not be read to see what fits it."""
+        function = getattr(of, "__func__", of)
+        if named or type(function) is not type(_read) or function.__dict__:  # such as what a decorator notes
+            return _read(self.__name__).signature(of, **named)
+        return _PlainSignature(self.__name__, of, function)
+
+
+class _PlainSignature:
+    """The signature of a function, or of a method, that nothing was noted at."""
+
+    def __init__(self, module: str, of: Any, function: Any) -> None:
+        self._module, self._of = module, of
+        most = function.__code__.co_argcount - (of is not function)
+        self._fitting = range(most - len(function.__defaults__ or ()), most + 1)
+        self._plain = not function.__code__.co_kwonlyargcount
+
+    def bind(self, *given: Any, **named: Any) -> Any:
+        """Do as the module's own, the answer of which is no one's need where the arguments fit."""
+        fits = self._plain and not named and len(given) in self._fitting
+        return None if fits else self._read().bind(*given, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._read(), name)
+
+    def __str__(self) -> str:
+        return str(self._read())
+
+    def _read(self) -> Any:
+        return _read(self._module).signature(self._of)
+
+
+_STAND_INS = {"inspect": _Inspect, "urllib.parse": _UrllibParse}
 
 
 def put_off() -> None:
-    """Have a stand-in for the module, if that is not read yet."""
-    if _NAME not in sys.modules:
-        stand_in = _StandIn(_NAME)
-        package, _, inner = _NAME.partition(".")
-        setattr(__import__(package), inner, stand_in)
-        sys.modules[_NAME] = stand_in
+    """Have stand-ins for the modules that are not read yet."""
+    for name, kind in _STAND_INS.items():
+        if name not in sys.modules:
+            stand_in = kind(name)
+            package, _, inner = name.rpartition(".")
+            if package:
+                setattr(__import__(package), inner, stand_in)
+            sys.modules[name] = stand_in
 
 
-def _read() -> Any:
-    """Return the module itself, which is in its place from then on.
+def _read(name: str) -> Any:
+    """Return a module itself, which is in its place from then on.
 
     Raises:
         ImportError: It cannot be read.
     """
     with _lock:  # else a thread may take away what another has begun to read
-        if isinstance(sys.modules.get(_NAME), _StandIn):
-            del sys.modules[_NAME]
-    __import__(_NAME)
-    return sys.modules[_NAME]
+        if isinstance(sys.modules.get(name), _StandIn):
+            del sys.modules[name]
+    __import__(name)
+    return sys.modules[name]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from agent.core.change.decide import Limits, budget_wait, requests_of
 from agent.core.failure.retry import Backoff, drawn_from
@@ -305,11 +305,10 @@ def _enrolment_hold(past: Past, clock: Reading, limits: Limits) -> _Hold | None:
     return _budget_hold(past, clock, limits) or _back_off(past, clock.now, AFTER_FAILED_ENROLMENT)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Hold:
+class _Hold(NamedTuple):
     why: str
     code: str
-    at: datetime | None = field(default=None)
+    at: datetime | None = None
 
 
 def applies(suggestion: Suggestion | None, subject: Subject, past: Past, now: datetime) -> bool:

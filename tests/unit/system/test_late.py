@@ -11,6 +11,36 @@ if TYPE_CHECKING:
 
 _START = "import sys\nfrom agent.system import late\nlate.put_off()\nimport pathlib\n"
 _TELL = "import urllib, urllib.parse\nprint(urllib.parse is sys.modules['urllib.parse'], type(urllib.parse).__name__)"
+_PLAIN = """
+class Listener:
+    def one(self, given): pass
+    def two(self, first, second): pass
+def callback(given, more=1): pass
+print([str(inspect.signature(each)) for each in (Listener.one, Listener().one, callback)])
+"""
+_BIND = """
+import inspect
+class Listener:
+    def one(self, given): pass
+    def two(self, first, second): pass
+def callback(given, more=1): pass
+def named(given, *, must): pass
+def any_number(*given): pass
+fitting = [callback, Listener().one, lambda _: None]
+for each in fitting: inspect.signature(each).bind(None)
+print(type(sys.modules['inspect']).__name__)
+inspect.signature(any_number).bind(None)
+for each in (Listener().two, Listener.two, named, lambda: None):
+    try: inspect.signature(each).bind(None)
+    except TypeError as error: print(error)
+"""
+_DATACLASS = """
+import dataclasses
+@dataclasses.dataclass
+class Bare:
+    number: int
+print(Bare.__doc__)
+"""
 _THREADS = """
 import threading
 found, gate = [], threading.Barrier(8)
@@ -33,7 +63,7 @@ def run(script: str, start: str = _START) -> str:
 def test_a_path_does_not_need_it() -> None:
     """Nor what it would have read."""
     script = "print(pathlib.Path('/a b').resolve(), 'ipaddress' in sys.modules)\n"
-    assert run(script + _TELL) == "/a b False\nTrue _StandIn"
+    assert run(script + _TELL) == "/a b False\nTrue _UrllibParse"
 
 
 @pytest.mark.parametrize(
@@ -67,3 +97,38 @@ def test_a_module_that_cannot_be_read_is_told_each_time(tmp_path: Path) -> None:
     (tmp_path / "ipaddress.py").write_text("raise OSError(5, 'Input/output error')\n")
     ask = "try: pathlib.Path('/a b').as_uri()\nexcept OSError as error: print(error.errno)\n"
     assert run(f"sys.path.insert(0, {str(tmp_path)!r})\n{ask * 2}print(pathlib.Path('/a b'))") == "5\n5\n/a b"
+
+
+def test_the_sdk_sees_that_a_callback_takes_one_argument() -> None:
+    """Without the module; and one that does not is refused in the module's words."""
+    missing = [f"missing a required argument: '{name}'" for name in ("second", "first", "must")]
+    assert run(_BIND).splitlines() == ["_Inspect", *missing, "too many positional arguments"]
+
+
+@pytest.mark.parametrize(
+    ("asks", "answer"),
+    [
+        (
+            "import inspect\n" + _PLAIN,
+            "['(self, given)', '(given)', '(given, more=1)']",
+        ),
+        ("import inspect\nprint(inspect.signature(len))", "(obj, /)"),
+        ("from inspect import isfunction\nprint(isfunction(late.put_off))", "True"),
+        ("from inspect import signature\nprint(*signature(late.put_off).parameters)", ""),
+        (_DATACLASS, "Bare(number: int)"),
+    ],
+)
+def test_signatures_are_those_of_the_module(asks: str, answer: str) -> None:
+    """Whatever is asked of them."""
+    assert run(asks) == answer
+
+
+def test_nothing_that_the_daemon_imports_reads_them() -> None:
+    """Not to make a class, and not to connect: a class of ours without a docstring would."""
+    script = (
+        "from agent.daemon import app\nfrom awscrt import mqtt5\nfrom agent.iotcore import async_client\n"
+        "mqtt5._check_callback(lambda _: None)\n"
+        "print(*[name for name in ('inspect', 'ast', 'dis', 'urllib.parse', 'ipaddress') if name in sys.modules], "
+        "type(sys.modules['inspect']).__name__)"
+    )
+    assert run(script) == "inspect urllib.parse _Inspect"
