@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import socket
-from base64 import b64encode
+from binascii import b2a_base64
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -138,7 +138,7 @@ def _request(endpoint: Endpoint, proxy: Proxy) -> bytes:
     target, known = at(endpoint.host, endpoint.port), credentials(proxy)
     head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n".encode()
     if known is not None:
-        head += b"Proxy-Authorization: Basic " + b64encode(":".join(known).encode()) + b"\r\n"
+        head += b"Proxy-Authorization: Basic " + b2a_base64(":".join(known).encode(), newline=False) + b"\r\n"
     return head + b"\r\n"
 
 

@@ -3,6 +3,7 @@
 * `pathlib` wants one function of `urllib.parse`, which reads `ipaddress`, for the address of a file.
 * `dataclasses` wants `inspect`, which reads `ast` and `dis`, for a class without a docstring; the SDK wants it to see
   that a callback takes one argument.
+* `traceback` wants `linecache`, which reads `tokenize`, for the lines of a traceback.
 
 An idle daemon would carry all that for years, and each command and worker would read it before its work. A stand-in
 takes the module's place until something else of it is asked for; then the module itself does.
@@ -69,7 +70,7 @@ class _PlainSignature:
         return _read(self._module).signature(self._of)
 
 
-_STAND_INS = {"inspect": _Inspect, "urllib.parse": _UrllibParse}
+_STAND_INS = {"inspect": _Inspect, "linecache": _StandIn, "urllib.parse": _UrllibParse}
 
 
 def put_off() -> None:
