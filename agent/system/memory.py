@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import sys
 from contextlib import suppress
 
 
 def give_back() -> None:
     """Collect what no object holds and return free pages to the kernel, where the C library can do that."""
+    sys.path_importer_cache.clear()  # the names in each folder of modules; an import lists its folder again
     gc.collect()
     with suppress(AttributeError):  # a C library other than glibc
         ctypes.CDLL(None).malloc_trim(0)
