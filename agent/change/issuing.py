@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.change import leave
 from agent.core.change import acceptance, decide, events, made_with
+from agent.core.change.lifecycle import Issued
 from agent.core.dependants import Leave
 from agent.core.failure import registration_failures
 from agent.core.failure.codes import Code
@@ -117,7 +118,7 @@ class Issuing:
         return events.CertificateIssued(
             at=now,
             anchor=session.anchor,
-            issued=events.Issued(
+            issued=Issued(
                 certificate_pem=canonical,
                 certificate_id=leaf.sha256,
                 token=created.token,

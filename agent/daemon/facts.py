@@ -12,7 +12,7 @@ from agent import __version__
 from agent.config.asked import asked_of
 from agent.core import timekeeping
 from agent.core.aws import client_ids
-from agent.core.change.decide import doubted
+from agent.core.change.decide import proof_on_doubt
 from agent.core.change.lifecycle import good_times
 from agent.core.report.findings import turns
 from agent.core.report.known import Known
@@ -205,7 +205,7 @@ class GatewayFacts:
         change = self.change
         if change is None or change.generation != generation:
             return False
-        return doubted(change, self._known().facts(change), self.config.limits) is not None
+        return proof_on_doubt(change, self._known().facts(change), self.config.limits) is not None
 
     def plan(self) -> Plan:
         """Return what is planned now."""

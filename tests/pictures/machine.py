@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.change.lifecycle import TRANSITIONS, Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.change.transitions import TRANSITIONS
 from pictures.svg import Picture, wrapped
 
 if TYPE_CHECKING:

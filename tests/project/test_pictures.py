@@ -9,7 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from agent.core.change.ladder import Rung
-from agent.core.change.lifecycle import TRANSITIONS, Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.change.transitions import TRANSITIONS
 from pictures import machine
 from pictures.__main__ import PICTURES
 from pictures.ladder import moves

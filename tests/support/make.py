@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import settings
 
 from agent.core.change import decide, events
-from agent.core.change.events import ChangeEvent, Issued
-from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.change.events import ChangeEvent
+from agent.core.change.lifecycle import ChangeRecord, Issued, Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import Failure, FailureClass

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.core.change.decide import Action, Wait
-from agent.core.change.events import Issued
-from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Issued, Phase
 from agent.core.exit_codes import Exit
 from agent.core.failure import failures
 from agent.core.report.jobs import Download

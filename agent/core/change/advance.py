@@ -1,4 +1,4 @@
-"""What each event does to the record of a change; whether it may happen at all is the table's in `lifecycle`."""
+"""What each event does to the record of a change; whether it may happen at all is the table's in `transitions`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from agent.core.change import events
 from agent.core.change.lifecycle import (
     MAX_PASSED,
     MAX_REQUESTS,
-    TRANSITIONS,
     ChangeRecord,
+    Issued,
     Phase,
     waits_for_word,
 )
+from agent.core.change.transitions import TRANSITIONS
 from agent.core.failure.codes import traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 
@@ -194,5 +195,5 @@ def _clear(record: ChangeRecord) -> ChangeRecord:
     return replace(record, attempts=0, resumes=0, retry_at=None, failure=None, refused_since=None)
 
 
-def _spent(issued: events.Issued | None) -> events.Issued | None:
+def _spent(issued: Issued | None) -> Issued | None:
     return None if issued is None else replace(issued, token="", certificate_pem="")

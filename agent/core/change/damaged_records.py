@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from agent.core.change.events import Issued
-from agent.core.change.lifecycle import MAX_REQUESTS, ChangeRecord, Phase
+from agent.core.change.lifecycle import MAX_REQUESTS, ChangeRecord, Issued, Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import Kind, Origin

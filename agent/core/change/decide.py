@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.change import probation
-from agent.core.change.events import Deployed, Doubted
 from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
@@ -351,14 +350,8 @@ def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
     return Wait(why=f"{why}{ready}", until=due, code="probation")
 
 
-def deployed(record: ChangeRecord, now: datetime, limits: Limits, problem: Failure | None = None) -> Deployed:
-    """Return the event of dependants that use the new set, as far as they can: probation begins."""
-    confirm = probation.word_within(record, limits)
-    return Deployed(at=now, probation=limits.probation, confirm=confirm, problem=problem)
-
-
-def doubted(record: ChangeRecord, facts: Facts, limits: Limits) -> Doubted | None:
-    """Return the event of a doubt about the set on probation, or None when that brings no proof forward.
+def proof_on_doubt(record: ChangeRecord, facts: Facts, limits: Limits) -> datetime | None:
+    """Return from when a set on probation is proven that was doubted, or None where that brings no proof forward.
 
     The daemon's session was lost, or refused, in a way that a refused certificate could explain.
     """
@@ -369,7 +362,7 @@ def doubted(record: ChangeRecord, facts: Facts, limits: Limits) -> Doubted | Non
     if action.code not in {"probation", "retry"} or elsewhere:
         return None
     prove_at = probation.proof_on_doubt(record, now)
-    return Doubted(at=now, prove_at=prove_at) if prove_at < action.until else None
+    return prove_at if prove_at < action.until else None
 
 
 def in_use(record: ChangeRecord, facts: Facts) -> bool:

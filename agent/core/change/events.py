@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
-
-from agent.core.values import Id  # noqa: TC001 - see `Issued`, which is read by the types of its fields
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from agent.core.change.lifecycle import Issued
     from agent.core.failure.failure import Failure
-
-MAX_MATERIAL = 262_144  # characters; the largest certificate AWS returns is a quarter of it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Issued:
-    """A certificate in hand, and the token that registers it within the hour.
-
-    Attributes:
-        certificate_pem: As it came, already accepted.
-        certificate_id: As the cloud named it.
-        token: The certificate ownership token; a secret.
-        at: When it arrived.
-    """
-
-    certificate_pem: Annotated[str, MAX_MATERIAL] = field(repr=False)
-    certificate_id: Id
-    token: Annotated[str, MAX_MATERIAL] = field(repr=False)
-    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +29,7 @@ class Hastened(ChangeEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class Doubted(ChangeEvent):
-    """The daemon's session with the set on probation was lost or refused; see `agent.core.change.decide.doubted`.
+    """The daemon's session with the set on probation was lost or refused; see `agent.core.change.trial.doubted`.
 
     Attributes:
         prove_at: From when the set is to be proven.

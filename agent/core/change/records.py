@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core.change.events import MAX_MATERIAL
-from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.change.lifecycle import MAX_MATERIAL, ChangeRecord, Phase
 from agent.core.jsonio import Node, PlainError, decode, encode_plain, to_plain
 from agent.core.values import Manifest
 

@@ -21,7 +21,6 @@ from agent.core.change.events import (
     Condemned,
     Deployed,
     GenerationPrepared,
-    Issued,
     KeyReady,
     ProbationPassed,
     Proven,
@@ -32,7 +31,7 @@ from agent.core.change.events import (
     RolledBack,
 )
 from agent.core.change.lasting import Lasting, lasting
-from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Issued, Phase
 from agent.core.change.records import encode_record
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import Kind, Origin

@@ -20,7 +20,8 @@ from agent.core.change.events import (
     RolledBack,
     StepFailed,
 )
-from agent.core.change.lifecycle import TRANSITIONS, Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.change.transitions import TRANSITIONS
 from agent.core.failure.failure import FailureClass
 from support import make
 from support.make import MINUTE, NOW

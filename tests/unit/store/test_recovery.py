@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.core.change import damaged_records
-from agent.core.change.events import Issued
-from agent.core.change.lifecycle import Phase
+from agent.core.change.lifecycle import Issued, Phase
 from agent.core.change.records import encode_record
 from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind

@@ -9,7 +9,8 @@ import pytest
 from agent.core.change.advance import advance
 from agent.core.change.events import ProbationHeld, StepFailed
 from agent.core.change.lasting import Lasting, lasting
-from agent.core.change.lifecycle import TRANSITIONS, Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.change.transitions import TRANSITIONS
 from support import make
 
 # What a restart may find out again; everything that is not here lasts before the next step.

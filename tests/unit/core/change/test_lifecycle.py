@@ -28,7 +28,8 @@ from agent.core.change.events import (
     RolledBack,
     StepFailed,
 )
-from agent.core.change.lifecycle import MAX_PASSED, TRANSITIONS, Phase
+from agent.core.change.lifecycle import MAX_PASSED, Phase
+from agent.core.change.transitions import TRANSITIONS
 from agent.core.failure.failure import FailureClass
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW

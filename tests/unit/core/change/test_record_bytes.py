@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change.events import Issued
-from agent.core.change.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Phase
+from agent.core.change.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Issued, Phase
 from agent.core.change.records import (
     MAX_MANIFEST,
     MAX_RECORD,

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change.events import Issued
-from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Issued, Phase
 from agent.core.change.records import (
     FORMAT,
     decode_manifest,
