@@ -5,8 +5,8 @@
   that a callback takes one argument.
 * `traceback` wants `linecache`, which reads `tokenize`, for the lines of a traceback.
 
-An idle daemon would carry all that for years, and each command and worker would read it before its work. A stand-in
-takes the module's place until something else of it is asked for; then the module itself does.
+An idle daemon would carry all that for years, and a command would read it before its work. A stand-in takes the
+module's place until something else of it is asked for; then the module itself does.
 """
 
 from __future__ import annotations
