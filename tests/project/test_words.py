@@ -176,7 +176,7 @@ def test_one_of_a_thing_is_told_as_one() -> None:
 
 # A path in a command that is advised; what is no path needs no quotes.
 TYPED = re.compile(r"\b(?:sudo|openssl|lsattr) [^\"\n]*?\{(?!in_shell\()[^{}]*\}")
-NO_PATH = {"{command}", "{form}", "{options}", "{unit.name}"}
+NO_PATH = {"{change}", "{command}", "{form}", "{options}", "{unit.name}"}
 
 
 def test_a_command_that_is_advised_can_be_typed_whatever_is_in_its_paths() -> None:
