@@ -67,7 +67,7 @@ bench-peers:
 
 # A year of certificates that live a day, for a thousand gateways: who needs a person. The figures of docs/short-lives.md.
 short-lives: prepare
-	@PYTHONPATH=tests .venv/bin/python -m support.shortlives
+	@PYTHONPATH=tests .venv/bin/python -m support.years.shortlives
 
 # One rotation through the code: files, calls, the deepest stack. OPTIONS=--stack shows that.
 walk-through: prepare-tests
@@ -140,7 +140,7 @@ style: prepare-tests
 	@.venv/bin/lint-imports --no-cache >build-lint-imports.log || { cat build-lint-imports.log; exit 1; }
 	@rm -f build-lint-imports.log
 	@.venv/bin/codespell
-	@PYTHONPATH=tests .venv/bin/python -m support.prose
+	@PYTHONPATH=tests .venv/bin/python -m support.documents.prose
 	@shellcheck $(SCRIPTS)
 	@if [ -x $(LINT) ]; then $(LINT) --regions $(REGIONS) -- config/cloud/template.yaml; else \
 		echo "==> cfn-lint is NOT installed: the stack's template is not linted"; test -z "$$CI"; fi

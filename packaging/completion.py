@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.parser import command_line
+from agent.cli.command_line.parser import command_line
 from agent.core.report.checks import CHECKS
 
 if TYPE_CHECKING:

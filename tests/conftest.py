@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import campaigns, cpu, parallel, surroundings, warm
 from support.crashkit import points
+from support.suite import campaigns, cpu, parallel, surroundings, warm
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from agent.cli.output import Output
+    from agent.cli.writing.output import Output
     from agent.config.values import Config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    from agent.cli import standard  # noqa: PLC0415 - see the module's docstring
+    from agent.cli.writing import standard  # noqa: PLC0415 - see the module's docstring
 
     try:
         if argv is None:
@@ -56,13 +56,13 @@ def _hear_ctrl_c(*, now: bool) -> None:
 
 def _shown(code: int) -> int:
     """Return the exit code of what was only to show something: nothing shown is not done."""
-    from agent.cli import standard  # noqa: PLC0415 - see the module's docstring
+    from agent.cli.writing import standard  # noqa: PLC0415 - see the module's docstring
 
     return 1 if standard.lost() and code == 0 else code
 
 
 def _run(given: list[str]) -> int:
-    from agent.cli import fast_path  # noqa: PLC0415 - see the module's docstring
+    from agent.cli.command_line import fast_path  # noqa: PLC0415 - see the module's docstring
 
     os.umask(0o077)
     path = fast_path.daemon(given)
@@ -78,7 +78,7 @@ def _run_daemon(path: str, *, as_json: bool = False) -> int:
     late.put_off()
     from pathlib import Path  # noqa: PLC0415
 
-    from agent.cli.output import Output  # noqa: PLC0415
+    from agent.cli.writing.output import Output  # noqa: PLC0415
     from agent.config.apart import load_apart  # noqa: PLC0415
     from agent.core.exit_codes import of_error  # noqa: PLC0415
     from agent.daemon import app  # noqa: PLC0415
@@ -98,9 +98,10 @@ def _main(argv: list[str]) -> int:
     from agent.system import late, openssl  # noqa: PLC0415
 
     late.put_off()
-    from agent.cli import fast_path, silence  # noqa: PLC0415
-    from agent.cli.output import Output  # noqa: PLC0415
-    from agent.cli.terminal import call  # noqa: PLC0415
+    from agent.cli.command_line import fast_path  # noqa: PLC0415
+    from agent.cli.writing import silence  # noqa: PLC0415
+    from agent.cli.writing.output import Output  # noqa: PLC0415
+    from agent.cli.writing.terminal import call  # noqa: PLC0415
 
     arguments = fast_path.plain(argv) or _parsed(argv)
     if arguments.verb != "cloud":  # which runs on an operator's machine, and connects as other programs there do
@@ -115,7 +116,7 @@ def _main(argv: list[str]) -> int:
 
 
 def _parsed(argv: list[str]) -> argparse.Namespace:
-    from agent.cli.parser import parse  # noqa: PLC0415
+    from agent.cli.command_line.parser import parse  # noqa: PLC0415
 
     return parse(argv)
 
@@ -165,23 +166,23 @@ def _defect(error: BaseException, output: Output) -> int:
 def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
     match arguments.verb:
         case "sandbox":
-            from agent.cli import sandbox  # noqa: PLC0415
+            from agent.cli.elsewhere import sandbox  # noqa: PLC0415
 
             return sandbox.run(arguments, output)
         case "trust" if arguments.action == "publish" or getattr(arguments, "files", None):
-            from agent.cli import publish  # noqa: PLC0415
+            from agent.cli.elsewhere import publish  # noqa: PLC0415
 
             return publish.carry_out(arguments, output)  # on a machine that is no gateway
         case "cloud":
-            from agent.cli import cloud  # noqa: PLC0415
+            from agent.cli.elsewhere import cloud  # noqa: PLC0415
 
             return cloud.carry_out(arguments, output)  # on a machine that is no gateway
         case "check":
-            from agent.cli import check  # noqa: PLC0415
+            from agent.cli.looking import check  # noqa: PLC0415
 
             return check.carry_out(arguments, output)  # which also tells what is wrong with the configuration
         case "deploy":
-            from agent.cli import deploy  # noqa: PLC0415
+            from agent.cli.changing import deploy  # noqa: PLC0415
 
             return deploy.carry_out(arguments, output)  # for which the configuration has to be root's
         case _:
@@ -202,7 +203,7 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
     try:
         return _with(config, arguments, output)
     except StoreError as error:
-        from agent.cli import via_daemon  # noqa: PLC0415
+        from agent.cli.carrying import via_daemon  # noqa: PLC0415
 
         told = via_daemon.for_this_user(config, error)
         raise told from error.__cause__
@@ -211,29 +212,29 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
 def _with(config: Config, arguments: argparse.Namespace, output: Output) -> int:
     match arguments.verb:
         case "support-bundle":
-            from agent.cli import support  # noqa: PLC0415
+            from agent.cli.looking import support  # noqa: PLC0415
 
             return support.carry_out(config, arguments, output)
         case "report":
-            from agent.cli import report  # noqa: PLC0415
+            from agent.cli.looking import report  # noqa: PLC0415
 
             return report.carry_out(config, arguments, output)
         case "import":
-            from agent.cli import importing  # noqa: PLC0415
+            from agent.cli.changing import importing  # noqa: PLC0415
 
             return importing.carry_out(config, arguments, output)
         case "trust":
-            from agent.cli import trust  # noqa: PLC0415
+            from agent.cli.changing import trust  # noqa: PLC0415
 
             return trust.carry_out(config, arguments, output)
         case "run":
             return _run_daemon(str(arguments.config), as_json=output.as_json)
         case "enroll" | "rotate" | "rollback" | "confirm":
-            from agent.cli import changes  # noqa: PLC0415
+            from agent.cli.changing import changes  # noqa: PLC0415
 
             return changes.run(config, arguments, output)
         case "pause" | "resume" | "retire":
-            from agent.cli import via_daemon  # noqa: PLC0415
+            from agent.cli.carrying import via_daemon  # noqa: PLC0415
 
             return via_daemon.carry_out(config, arguments, output)
         case _:
@@ -242,21 +243,21 @@ def _with(config: Config, arguments: argparse.Namespace, output: Output) -> int:
 
 def _look(config: Config, arguments: argparse.Namespace, output: Output) -> int:
     if arguments.verb == "config" and arguments.action == "hand-over":
-        from agent.cli import hand_over  # noqa: PLC0415
+        from agent.cli.changing import hand_over  # noqa: PLC0415
 
         return hand_over.carry_out(config, output)
     if arguments.verb == "config":
-        from agent.cli import config_check  # noqa: PLC0415
+        from agent.cli.changing import config_check  # noqa: PLC0415
 
         return config_check.carry_out(config, output)
-    from agent.cli import status  # noqa: PLC0415
+    from agent.cli.looking import status  # noqa: PLC0415
 
     return status.carry_out(config, arguments, output)
 
 
 def _status_despite(arguments: argparse.Namespace) -> int | None:
     """Show how the gateway is although its configuration was broken: the daemon goes on with the one it read."""
-    from agent.cli import fast_path  # noqa: PLC0415
+    from agent.cli.command_line import fast_path  # noqa: PLC0415
     from agent.config.reader import runtime_dir  # noqa: PLC0415
 
     found = runtime_dir(arguments.config)

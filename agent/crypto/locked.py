@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from agent.errors import MaterialError
-from agent.system import files, forks
+from agent.system import files
+from agent.system.processes import forks
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes

@@ -44,12 +44,13 @@ from agent.daemon.work.results import Recipients, WorkerResults
 from agent.daemon.work.schedule_watch import ScheduleWatch
 from agent.daemon.work.worker_process import WorkerProcess
 from agent.errors import AgentError, ConfigError, RefusedError, StoreError
-from agent.store import ownership, pauses, reported
+from agent.store.files import ownership
+from agent.store.notes import pauses, reported
 from agent.system.clock import chance
 from agent.system.files import is_there
-from agent.system.memory import give_back
 from agent.system.peers import ADMINS, READERS, group_ids, role_of
-from agent.system.service_manager import Notifier
+from agent.system.processes.memory import give_back
+from agent.system.service.service_manager import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable

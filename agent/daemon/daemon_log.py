@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.core.report.journal_events import NOTHING, SHOWN
-from agent.system.journal import EventLog
+from agent.system.service.journal import EventLog
 
 if TYPE_CHECKING:
     from agent.core.report.journal_events import Event

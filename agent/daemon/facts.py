@@ -19,7 +19,8 @@ from agent.core.report.known import Known
 from agent.core.report.status import status_of
 from agent.daemon.record_reader import RecordReader
 from agent.dependants import hooks, report_file
-from agent.store import fingerprints, reserve
+from agent.store import reserve
+from agent.store.files import fingerprints
 from agent.system.clock import SystemClock
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from agent.system.kernel_watch import KernelWatch
+from agent.system.watches.kernel_watch import KernelWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from agent.core.report.findings import judge
 from agent.core.report.notices import News, Noticed
 from agent.daemon.loop import Alarm
 from agent.daemon.work.notice_command import NoticeCommand
-from agent.store import noticed
+from agent.store.notes import noticed
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError, StoreError
-from agent.store import disk, durable
-from agent.store.change_log import Journal, end_in
+from agent.store.files import disk, durable
+from agent.store.notes.change_log import Journal, end_in
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from agent.daemon.hearing import Hearing
 from agent.daemon.loop import Alarm
 from agent.daemon.status_files import METRICS, STATUS
-from agent.system.inotify import Place, open_change_watch
 from agent.system.locks import DAEMON
+from agent.system.watches.inotify import Place, open_change_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.daemon.loop import Loop
-    from agent.system.inotify import ChangeWatch
+    from agent.system.watches.inotify import ChangeWatch
 
 SETTLE = 0.2  # seconds after the first sign, so that a program which does the same again and again costs little
 AGAIN = 60.0  # seconds until what could not be put right is tried again

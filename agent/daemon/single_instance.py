@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError, RefusedError, StoreError
-from agent.store import disk, lock_files
+from agent.store.files import disk, lock_files
 from agent.system import files, locks
 
 if TYPE_CHECKING:

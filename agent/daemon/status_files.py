@@ -13,7 +13,7 @@ from agent.core.jsonio import encode
 from agent.core.report import metrics
 from agent.core.report.document import document
 from agent.errors import StoreError
-from agent.store import directories, disk, durable
+from agent.store.files import directories, disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.daemon.finding_news import FindingNews
     from agent.daemon.work.ladder_news import LadderNews
     from agent.daemon.work.schedule_watch import ScheduleWatch
-    from agent.system.service_manager import Notifier
+    from agent.system.service.service_manager import Notifier
 
 
 class _Reload(Enum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.when import schedule
 from agent.daemon.runtime_watch import RuntimeWatch
-from agent.system.clock_timer import open_clock_watch
+from agent.system.watches.clock_timer import open_clock_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

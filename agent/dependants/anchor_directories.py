@@ -17,8 +17,8 @@ from agent.core.dependants import Format
 from agent.core.jsonio import PlainError, decode
 from agent.dependants import copies
 from agent.errors import RefusedError, StoreError
-from agent.store import disk, durable
-from agent.system import programs
+from agent.store.files import disk, durable
+from agent.system.processes import programs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.dependants import Format
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
-from agent.store import disk, durable
+from agent.store.files import disk, durable
 from agent.system import descriptors, files
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from agent.dependants.export import ABOUT, extract
 from agent.dependants.report_file import REPORT, SECOND, names, read
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError, StoreError
-from agent.store import disk, durable, lock_files
+from agent.store.files import disk, durable, lock_files
 from agent.system import clock, descriptors
 
 if TYPE_CHECKING:

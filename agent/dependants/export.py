@@ -24,9 +24,9 @@ from agent.core.text import common_name
 from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import THING, Id, Name
 from agent.errors import AgentError, MaterialError, RefusedError, StoreError
-from agent.store.disk import explained
-from agent.system import forks
+from agent.store.files.disk import explained
 from agent.system.clock import monotonic
+from agent.system.processes import forks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -263,7 +263,7 @@ def _read(pipe: int) -> bytes:
 
 
 def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> None:
-    from agent.store.ownership import become_owner, keep_memory_private  # noqa: PLC0415
+    from agent.store.files.ownership import become_owner, keep_memory_private  # noqa: PLC0415
 
     # Nothing stays open, the lock above all: a user who stops this process would hold it beyond its parent's end.
     os.closerange(_FIRST_FD, pipe)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent.config.values import GATES_DIRECTORY, HOOKS_DIRECTORY
 from agent.core.dependants import MAX_HOOKS, MAX_PROBLEM
 from agent.core.text import printable
-from agent.store.ownership import cannot_start, changeable_by_others
+from agent.store.files.ownership import cannot_start, changeable_by_others
 from agent.system import files
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(hook: Path, user: str, timeout: float, environment: Mapping[str, str]) -
         timeout: Seconds it may take.
         environment: What it is told.
     """
-    from agent.system import programs  # noqa: PLC0415 - who only looks whether there are hooks runs nothing
+    from agent.system.processes import programs  # noqa: PLC0415 - who only looks whether there are hooks runs nothing
 
     problem = unsafe(hook) or _unknown(hook, user)
     if problem:

@@ -15,7 +15,7 @@ from agent.core.jsonio import PlainError
 from agent.core.when import retirement
 from agent.dependants import copy_looks, hooks
 from agent.errors import StoreError
-from agent.store import disk
+from agent.store.files import disk
 
 if TYPE_CHECKING:
     from pathlib import Path

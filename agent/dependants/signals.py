@@ -18,7 +18,7 @@ from agent.core.text_files import NoTextError, text_of, value_of
 from agent.dependants.copies import only_a_person_ends
 from agent.dependants.units import LOOK, verified
 from agent.errors import DamagedError, RefusedError, StoreError
-from agent.store import disk
+from agent.store.files import disk
 from agent.system import children, clock, descriptors
 
 if TYPE_CHECKING:

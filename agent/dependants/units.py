@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from agent.core.dependants import Signal, Unit, UnitAction
 from agent.errors import RefusedError
-from agent.system import children, clock, programs, threads
+from agent.system import children, clock
+from agent.system.processes import programs, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

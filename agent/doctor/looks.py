@@ -22,7 +22,7 @@ from agent.operations import snapshot
 from agent.operations.owners_eyes import not_for_this_user
 from agent.operations.parameters import Parameters
 from agent.operations.wiring import check_enrolment, load_anchors
-from agent.store import disk
+from agent.store.files import disk
 from agent.system import files
 
 if TYPE_CHECKING:

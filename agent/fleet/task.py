@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dataclasses import Field
     from datetime import datetime
 
-    from agent.cli.output import Output
+    from agent.cli.writing.output import Output
     from agent.fleet.aws import Fleet
 
 

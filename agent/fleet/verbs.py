@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from agent.cli.output import Output
+    from agent.cli.writing.output import Output
     from agent.core.exit_codes import Exit
 
 VERBS: dict[str, Callable[[OperatorTask], Exit]] = {

@@ -19,7 +19,8 @@ from agent.config.files import proxy_password
 from agent.core.aws.endpoints import FIND_ENDPOINT, at, misspelling, placeholder
 from agent.core.failure import failures, proxy_failures
 from agent.errors import CloudError, ConfigError
-from agent.system import clock, threads
+from agent.system import clock
+from agent.system.processes import threads
 
 if TYPE_CHECKING:
     from agent.core.aws.endpoints import Endpoint, Proxy

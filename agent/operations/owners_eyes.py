@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.store import disk
-from agent.store.ownership import become_owner, not_to_be_run
-from agent.system import files, forks
+from agent.store.files import disk
+from agent.store.files.ownership import become_owner, not_to_be_run
+from agent.system import files
+from agent.system.processes import forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

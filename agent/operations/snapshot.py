@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from agent.core.report.status import Status
     from agent.core.values import Generation, TrustBundle
     from agent.core.when.schedule import Pause
-    from agent.store.modes import Exposed
+    from agent.store.files.modes import Exposed
     from agent.store.store import Store
 
 
@@ -93,7 +93,7 @@ def take(config: Config) -> Snapshot:
     Raises:
         StoreError: The state directory is not permitted.
     """
-    from agent.store.disk import explained  # noqa: PLC0415 - see agent.operations.wiring
+    from agent.store.files.disk import explained  # noqa: PLC0415 - see agent.operations.wiring
 
     with explained(f"look for {config.state_dir}"):
         # Before the first enrolment, which makes it. A link to a disk that is not mounted is something else.
@@ -175,7 +175,7 @@ def exposed(config: Config, *, enrolled: bool) -> Iterator[Exposed]:
     Raises:
         OSError: This user may not look.
     """
-    from agent.store import modes  # noqa: PLC0415 - see agent.operations.wiring
+    from agent.store.files import modes  # noqa: PLC0415 - see agent.operations.wiring
 
     secret = config.enrollment.secret if config.enrollment and enrolled else None  # before, enrolment refuses it
     operators = (config.path, config.path.parent, *((secret.parent,) if secret else ()))
@@ -246,7 +246,7 @@ def served(config: Config) -> Served | None:
 
 def pause_of(config: Config) -> Pause | None:
     """Return the pause on disk."""
-    from agent.store import pauses  # noqa: PLC0415 - see agent.operations.wiring
+    from agent.store.notes import pauses  # noqa: PLC0415 - see agent.operations.wiring
 
     try:
         return pauses.read(config.state_dir)

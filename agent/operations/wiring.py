@@ -87,7 +87,7 @@ def gates(config: Config) -> Gates | None:
 
 def confirmations(config: Config) -> Confirmations:
     """Return where the gateway's own application says that it works with a new set."""
-    from agent.store.confirmations import ConfirmationDirectory  # noqa: PLC0415
+    from agent.store.notes.confirmations import ConfirmationDirectory  # noqa: PLC0415
 
     return ConfirmationDirectory(config.confirm_dir)
 
@@ -110,7 +110,7 @@ def open_parts(
     from agent.crypto.materials import SoftwareMaterials  # noqa: PLC0415
     from agent.iotcore.client_options import timeouts  # noqa: PLC0415
     from agent.iotcore.sync_client import Broker  # noqa: PLC0415
-    from agent.store.ownership import become_owner  # noqa: PLC0415
+    from agent.store.files.ownership import become_owner  # noqa: PLC0415
     from agent.system.clock import SystemClock  # noqa: PLC0415
 
     _find_state(config, create=create)
@@ -142,8 +142,8 @@ def open_parts(
 
 
 def _find_state(config: Config, *, create: bool) -> None:
-    from agent.store.directories import create_path  # noqa: PLC0415
-    from agent.store.disk import explained  # noqa: PLC0415
+    from agent.store.files.directories import create_path  # noqa: PLC0415
+    from agent.store.files.disk import explained  # noqa: PLC0415
 
     if create:
         create_path(config.state_dir)
@@ -282,7 +282,7 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
         return None
     from agent.iotcore.client_options import timeouts  # noqa: PLC0415
     from agent.iotcore.vending import Machine, Purse, connect  # noqa: PLC0415
-    from agent.store import secret_files  # noqa: PLC0415
+    from agent.store.files import secret_files  # noqa: PLC0415
 
     path = enrollment.token.path
 

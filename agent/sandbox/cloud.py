@@ -10,7 +10,8 @@ policies"); the registry, provisioning, jobs and shadows have modules of their o
 * Anything but ACTIVE is hung up on without a word. A policy may take minutes to spread (`policy_delay`).
 * Replies go to the connection that asked and to no other. What the cloud says by itself, that a job is waiting or that
   a shadow has changed, goes to its listeners, which deliver it to the subscribers.
-* Who is enrolled, rotated and retired is decided by the handlers that an operator deploys; see `agent.sandbox.stack`.
+* Who is enrolled, rotated and retired is decided by the handlers that an operator deploys; see
+  `agent.sandbox.services.stack`.
 
 Requests, jobs, shadows and pushed messages are behind one lock, so any thread may use them.
 """
@@ -24,7 +25,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cryptography import x509
 
 from agent.backend.values import Status
-from agent.sandbox.answers import (
+from agent.sandbox.account.authority import Authority, KeyPair
+from agent.sandbox.account.policies import CLAIM, GATEWAY, PolicyAction, claim_policy, device_policy
+from agent.sandbox.account.registry import CertificateRegistry, Entry
+from agent.sandbox.replies.answers import (
     NOT_FOUND,
     OK,
     Answer,
@@ -35,16 +39,13 @@ from agent.sandbox.answers import (
     token_of,
     word,
 )
-from agent.sandbox.authority import Authority, KeyPair
-from agent.sandbox.faults import Fault, Faults, Operation
-from agent.sandbox.faulty_answers import BEFORE, after, instead, refuse
-from agent.sandbox.jobs import CloudExecution, JobQueue, JobStatus
-from agent.sandbox.policies import CLAIM, GATEWAY, PolicyAction, claim_policy, device_policy
-from agent.sandbox.provisioning import ProvisioningService, Template
-from agent.sandbox.registry import CertificateRegistry, Entry
-from agent.sandbox.shadows import Shadows
-from agent.sandbox.stack import SETTINGS, Stack, StackRegistry
-from agent.sandbox.topics import CREATE_TOPIC, Route, Service, route
+from agent.sandbox.replies.faults import Fault, Faults, Operation
+from agent.sandbox.replies.faulty_answers import BEFORE, after, instead, refuse
+from agent.sandbox.replies.topics import CREATE_TOPIC, Route, Service, route
+from agent.sandbox.services.jobs import CloudExecution, JobQueue, JobStatus
+from agent.sandbox.services.provisioning import ProvisioningService, Template
+from agent.sandbox.services.shadows import Shadows
+from agent.sandbox.services.stack import SETTINGS, Stack, StackRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,12 +20,12 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent.sandbox.authority import Authority, KeyPair
+from agent.sandbox.account.authority import Authority, KeyPair
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.front import DEFAULT_MAXIMUM, DEFAULT_MINIMUM, Front, ServerTls, server_context
 from agent.sandbox.loop_thread import LoopThread
-from agent.sandbox.mosquitto import Mosquitto
-from agent.sandbox.vending import VendingFront, answer_of
+from agent.sandbox.network.front import DEFAULT_MAXIMUM, DEFAULT_MINIMUM, Front, ServerTls, server_context
+from agent.sandbox.network.mosquitto import Mosquitto
+from agent.sandbox.network.vending import VendingFront, answer_of
 
 if TYPE_CHECKING:
     import ssl

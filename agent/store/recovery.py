@@ -16,10 +16,12 @@ from agent.core.change import damaged_records
 from agent.core.change.reserve import LACKING
 from agent.errors import DamagedError, StoreError
 from agent.ports import Recovery
-from agent.store import directories, disk, durable, generations, reserve
-from agent.store.change_log import DAMAGED_CHANGE, is_lost
-from agent.store.links import CURRENT, PREVIOUS
+from agent.store import reserve
+from agent.store.files import directories, disk, durable
+from agent.store.notes.change_log import DAMAGED_CHANGE, is_lost
 from agent.store.room import PROBES
+from agent.store.sets import generations
+from agent.store.sets.links import CURRENT, PREVIOUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import Generation, Manifest
-    from agent.store.change_log import Journal
-    from agent.store.directory import GenerationDirectory
-    from agent.store.links import Links
-    from agent.store.other_sets import OtherSets
+    from agent.store.notes.change_log import Journal
     from agent.store.room import Room
+    from agent.store.sets.directory import GenerationDirectory
+    from agent.store.sets.links import Links
+    from agent.store.sets.other_sets import OtherSets
 
 _UNFINISHED = {reserve.UNFINISHED, *PROBES}
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change import reserve
 from agent.errors import StoreError
-from agent.store import directories, disk, durable
+from agent.store.files import directories, disk, durable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,13 +15,14 @@ from agent.core.change.reserve import (
     Standing,
 )
 from agent.errors import StoreError
-from agent.store import directories, disk, durable, reserve
+from agent.store import reserve
+from agent.store.files import directories, disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.store.directory import GenerationDirectory
+    from agent.store.sets.directory import GenerationDirectory
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 ::
 
     <state_dir>/
-      generations/000007/     see agent.store.generations
+      generations/000007/     see agent.store.sets.generations
       current  -> generations/000007    the only commit point
       previous -> generations/000006    what a rollback returns to
       change.json             the change in flight, written before each step is taken
@@ -35,14 +35,15 @@ from agent.core.change.lasting import Lasting
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
-from agent.store import disk, durable, generations, lock_files
-from agent.store.change_log import Journal
-from agent.store.directory import GenerationDirectory
-from agent.store.links import Links
-from agent.store.other_sets import OtherSets
+from agent.store.files import disk, durable, lock_files
+from agent.store.notes.change_log import Journal
 from agent.store.recovery import Recoverer
-from agent.store.retired_keys import RetiredKeys
 from agent.store.room import Room
+from agent.store.sets import generations
+from agent.store.sets.directory import GenerationDirectory
+from agent.store.sets.links import Links
+from agent.store.sets.other_sets import OtherSets
+from agent.store.sets.retired_keys import RetiredKeys
 from agent.system import descriptors, locks
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Store:
         return self._links.previous()
 
     def generation(self, number: int) -> Generation:
-        """Return a whole generation; it is not read again while its files look untouched, see `agent.store.readings`.
+        """Return a whole generation; it is not read again while its files look untouched (`agent.store.sets.readings`).
 
         Raises:
             DamagedError: It is missing or damaged.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError, StoreError
-from agent.store import disk
+from agent.store.files import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.core.jsonio import PlainError, decode, encode_plain
 from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, DamagedError, StoreError
-from agent.store import disk, durable
+from agent.store.files import disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -25,7 +25,7 @@ from agent.core.values import Origin, Provenance, TrustSource
 from agent.crypto import root_lists, x509
 from agent.errors import BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations.wiring import load_anchors
-from agent.store import directories
+from agent.store.files import directories
 from agent.trust import inbox, tuf_state
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
-from agent.store import directories, disk, durable
+from agent.store.files import directories, disk, durable
 from agent.system.files import kind_of
 from agent.trust.tuf_client import METADATA, TARGETS
 

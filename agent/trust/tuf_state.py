@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode
 from agent.errors import DamagedError
-from agent.store import directories, disk, durable
+from agent.store.files import directories, disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

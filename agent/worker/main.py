@@ -42,7 +42,7 @@ from agent.core.worker_protocol import (
 from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.operations import snapshot
 from agent.operations.execute import Operations
-from agent.store import fingerprints
+from agent.store.files import fingerprints
 from agent.system.files import is_there
 from agent.trust import install
 from agent.worker.carrying import Carrying
@@ -286,7 +286,7 @@ class Task:
 def main() -> int:
     """Carry out the order on standard input."""
     from agent.config.reader import load, parse  # noqa: PLC0415
-    from agent.store import ownership  # noqa: PLC0415
+    from agent.store.files import ownership  # noqa: PLC0415
 
     os.umask(0o077)
     wire = Wire()

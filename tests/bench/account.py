@@ -1,7 +1,8 @@
 """What a million gateways ask of the account, against its quotas, and what they cost: `python -m bench.account`.
 
-It prints the tables of docs/fleet-operator.md. What is asked comes from `support.fleetload`, which has the functions of
-the account decide; quotas and prices are what is known of AWS without asking it, and are looked up before they count.
+It prints the tables of docs/fleet-operator.md. What is asked comes from `support.years.fleetload`, which has the
+functions of the account decide; quotas and prices are what is known of AWS without asking it, and are looked up before
+they count.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from support import fleetload
-from support.fleetload import READS, WRITES, Asked, Load
+from support.years import fleetload
+from support.years.fleetload import READS, WRITES, Asked, Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

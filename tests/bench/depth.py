@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.core.values import Kind, Origin
 from agent.core.worker_protocol import Do, Order, encode_order
 from bench.installed import ROOT
-from support.gateway import Gateway
+from support.running.gateway import Gateway
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AGENT = str(ROOT / "agent") + "/"
 PROBATION = 2  # seconds; longer than a worker waits by itself
 
-_READ_WHOLE = ("store/generations.py", "read")  # the one function that hashes and parses a whole generation
+_READ_WHOLE = ("store/sets/generations.py", "read")  # the one function that hashes and parses a whole generation
 
 
 @dataclass

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 from agent.core.change.records import encode_outcome
 from agent.core.values import Kind, Origin
 from agent.core.worker_protocol import Do, Order, encode_order
-from agent.sandbox.authority import Authority
-from agent.store import change_log
+from agent.sandbox.account.authority import Authority
+from agent.store.notes import change_log
 from agent.store.store import Store
 from bench import place, procfs
 from bench.place import BenchError, Effort, Place, open_place
-from support import gateway
 from support.make import NOW
+from support.running import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

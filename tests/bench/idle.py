@@ -9,11 +9,11 @@ from statistics import median
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-from agent.cli import fast_path
+from agent.cli.command_line import fast_path
 from agent.core.exit_codes import Exit
 from bench import place, procfs
 from bench.place import FLOORS, BenchError
-from support import gateway
+from support.running import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support import gateway
+from support.running import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

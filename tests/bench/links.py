@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from bench import child
 from bench.installed import install
 from bench.place import FLOORS, THING, BenchError
-from support import gateway, two_hosts
-from support.daemon import RunningDaemon
-from support.gateway import Gateway
-from support.two_hosts import TwoHosts
+from support.network import two_hosts
+from support.network.two_hosts import TwoHosts
+from support.running import gateway
+from support.running.daemon import RunningDaemon
+from support.running.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -64,9 +64,9 @@ def busiest(length: float) -> dict[str, float]:
 def main() -> None:
     """Print what the simulation says, or why there is none."""
     try:
-        fleetpeaks = importlib.import_module("support.fleetpeaks")
+        fleetpeaks = importlib.import_module("support.years.fleetpeaks")
     except ModuleNotFoundError:
-        json.dump({"why": "tests/support/fleetpeaks.py is missing"}, sys.stdout)
+        json.dump({"why": "tests/support/years/fleetpeaks.py is missing"}, sys.stdout)
         return
     peaks: Any = fleetpeaks.peaks(DEVICES, SEED)
     json.dump({**asdict(peaks), **busiest(RenewalPolicy().window.total_seconds())}, sys.stdout, default=str)

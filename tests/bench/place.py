@@ -17,17 +17,17 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from agent.sandbox.sessions import gaps
+from agent.sandbox.network.sessions import gaps
 from bench import procfs
 from bench.installed import install
-from support.daemon import CLIENT_ID, RunningDaemon
-from support.gateway import Gateway
+from support.running.daemon import CLIENT_ID, RunningDaemon
+from support.running.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from agent.sandbox.sessions import ClientSession
+    from agent.sandbox.network.sessions import ClientSession
 
 FLOORS = Path(__file__).with_name("floors")
 THING = CLIENT_ID.removesuffix("-cert-agent")

@@ -10,20 +10,20 @@ from statistics import median
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.client import call
+from agent.cli.carrying.client import call
 from agent.iotcore.client_options import CONNECT_SPACING
 from bench import place, procfs
 from bench.place import FLOORS, PROBATION, THING, BenchError, LinkWatch
 from bench.rows import middle
-from support import gateway
-from support.daemon import CLIENT_ID
+from support.running import gateway
+from support.running.daemon import CLIENT_ID
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.place import Place
     from bench.rows import Results
-    from support.daemon import RunningDaemon
+    from support.running.daemon import RunningDaemon
 
 Steps = list[tuple[str, float]]
 

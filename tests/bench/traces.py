@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.change.decide import Limits
 from agent.core.values import Kind
-from agent.store import disk, durable
+from agent.store.files import disk, durable
 from agent.store.store import Store
 from support.crashkit import gateway, stepper, syscalls
 

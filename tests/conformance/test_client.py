@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import signing
-from support.signing import Habits, Publisher
+from support.publishing import signing
+from support.publishing.signing import Habits, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,9 @@ def _only_where_calls_are_known() -> None:
 
 # What a store is judged by reads the same few bytes again and again, and a judge and its children keep what they hold.
 _KEPT = {
-    "agent.store.change_log.decode_record": lru_cache(1000)(records.decode_record),
-    "agent.store.generations.decode_manifest": lru_cache(1000)(records.decode_manifest),
-    "agent.store.change_log.encode_record": lru_cache(1000)(records.encode_record),
+    "agent.store.notes.change_log.decode_record": lru_cache(1000)(records.decode_record),
+    "agent.store.sets.generations.decode_manifest": lru_cache(1000)(records.decode_manifest),
+    "agent.store.notes.change_log.encode_record": lru_cache(1000)(records.encode_record),
     "agent.crypto.keys.credential_set": lru_cache(1000)(keys.credential_set),
 }
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.campaigns import least
 from support.crashkit import enginekills, points
+from support.suite.campaigns import least
 
 ONE_IN = 29
 LEAST = {

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.campaigns import least
 from support.crashkit import failing, points, recoveries
+from support.suite.campaigns import least
 
 if TYPE_CHECKING:
     from support.crashkit.failing import Segment

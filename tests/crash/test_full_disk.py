@@ -14,13 +14,13 @@ from agent.core.values import Kind
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store import room as room_module
 from agent.store.store import Store
-from support import campaigns
 from support.crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
 from support.crashkit.gateway import MirroredGateway
 from support.crashkit.scenarios import Scenario, Workplace, scenarios
 from support.crashkit.smalldisk import CannotMountError
 from support.crashkit.tree import Tree, materialise, snapshot
-from support.surroundings import lacks
+from support.suite import campaigns
+from support.suite.surroundings import lacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

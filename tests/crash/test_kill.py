@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from support.campaigns import chosen, least
 from support.crashkit import campaign, points, recoveries
 from support.crashkit.scenarios import NAMES, scenarios
+from support.suite.campaigns import chosen, least
 
 ONE_IN = 43
 OF_THE_NEXT = 33 if chosen().sampled else 11  # its calls, one in so many

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.store.ownership import become_owner
-from support.campaigns import least, told
+from agent.store.files.ownership import become_owner
 from support.crashkit import campaign, points, stepper
 from support.crashkit.scenarios import Workplace, scenarios
 from support.crashkit.scripts import carry_out
 from support.crashkit.stepper import Raised
-from support.surroundings import NOBODY
+from support.suite.campaigns import least, told
+from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

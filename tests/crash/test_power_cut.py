@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from support.campaigns import least
 from support.crashkit import campaign, points, recoveries
 from support.crashkit.scenarios import NAMES, scenarios
+from support.suite.campaigns import least
 
 ONE_IN = 89  # of all states, of which many are the same disk
 LEAST = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.store import secret_files
+from agent.store.files import secret_files
 from support.crashkit import stepper
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from agent.core.timekeeping import ClockState, Reading
 from agent.errors import BundleError
 from agent.trust.archives import read_archive
 from agent.trust.tuf_client import BundleReader, Files
-from support import campaigns, signing
-from support.signing import Habits, Publisher
+from support.publishing import signing
+from support.publishing.signing import Habits, Publisher
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,8 @@ from agent.core.trust.updates import MAX_ARCHIVE
 from agent.crypto import x509
 from agent.errors import BundleError, MaterialError
 from agent.trust.archives import pack, read_archive
-from support import campaigns
 from support.crashkit import points
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.gateway import Gateway
+from support.running.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from support import campaigns
+from agent.sandbox.replies.faults import Operation
+from support.suite import campaigns
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 # Each: the fault, how the first try ends (exit code, class, code), and whether a second one makes it good.
 FAULTS = [
@@ -186,7 +186,7 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", campaigns.take(list(HOSTILE), 3))
 def test_a_hostile_reply_is_a_sentence(enrolled: Gateway, kind: str) -> None:
     """Whatever the broker sends in place of a reply: class protocol, a sentence, and the next try succeeds."""
-    from agent.sandbox.faults import Effect, Fault  # noqa: PLC0415 - beside the one use
+    from agent.sandbox.replies.faults import Effect, Fault  # noqa: PLC0415 - beside the one use
 
     enrolled.cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.HOSTILE, payload=HOSTILE[kind]))
     failure = enrolled.run("rotate", "--json", "--wait", "0", expect=5).outcome["change"]["failure"]

@@ -10,13 +10,13 @@ import pytest
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from agent.sandbox.sessions import gaps
-from support import campaigns
-from support.daemon import CLIENT_ID, RunningDaemon, finished
+from agent.sandbox.network.sessions import gaps
+from agent.sandbox.replies.faults import Operation
+from support.running.daemon import CLIENT_ID, RunningDaemon, finished
+from support.suite import campaigns
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 
 def test_unattended_rotations_cost_a_certificate_each_and_leave_no_gap(short_lived: Gateway) -> None:

@@ -15,14 +15,14 @@ from agent.core.change.lifecycle import Phase
 from agent.core.values import Candidate, Kind, Origin
 from agent.iotcore.sync_client import Broker
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from agent.sandbox.sessions import SessionEnd
+from agent.sandbox.network.sessions import SessionEnd
+from agent.sandbox.replies.faults import Operation
 from agent.store.store import Store
-from support import campaigns
-from support.daemon import CLIENT_ID, THING, RunningDaemon, origins
+from support.running.daemon import CLIENT_ID, THING, RunningDaemon, origins
+from support.suite import campaigns
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 AWAY = 30.0  # seconds; the design's own: a taken-over connection is not won back earlier
 

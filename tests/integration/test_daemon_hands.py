@@ -10,16 +10,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core.values import Kind, Origin
-from agent.sandbox.authority import AWS_NOT_AFTER, KeyPair, fingerprint, key_to_pem, name
+from agent.sandbox.account.authority import AWS_NOT_AFTER, KeyPair, fingerprint, key_to_pem, name
+from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from agent.sandbox.policies import GATEWAY
-from support.daemon import THING, RunningDaemon, origins
+from agent.sandbox.replies.faults import Operation
+from support.running.daemon import THING, RunningDaemon, origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 
 def made_by_hand(gateway: Gateway) -> tuple[KeyPair, str]:

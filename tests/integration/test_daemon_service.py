@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.app import RELOAD_PATIENCE
-from agent.sandbox.faults import Operation
-from support import warm
-from support.daemon import RunningDaemon, ServiceManager, shown, traces
-from support.gateway import COMMAND
+from agent.sandbox.replies.faults import Operation
+from support.running.daemon import RunningDaemon, ServiceManager, shown, traces
+from support.running.gateway import COMMAND
+from support.suite import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 # -- systemd -----------------------------------------------------------------------------------------------------------
 

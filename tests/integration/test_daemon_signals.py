@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from agent.sandbox.faults import Operation
-from support.daemon import LOOK, PATIENCE, RunningDaemon, finished, traces
+from agent.sandbox.replies.faults import Operation
+from support.running.daemon import LOOK, PATIENCE, RunningDaemon, finished, traces
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
-    from support.warm import Process
+    from support.running.gateway import Gateway
+    from support.suite.warm import Process
 
 
 def test_a_broken_configuration_is_not_taken_into_force(enrolled: Gateway) -> None:

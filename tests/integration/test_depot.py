@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent.sandbox.authority import Authority
-from support.depot import MAX_CONNECTIONS, Depot, DepotFault
+from agent.sandbox.account.authority import Authority
+from support.network.depot import MAX_CONNECTIONS, Depot, DepotFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.sandbox.authority import Authority
-from support import warm
-from support.breaking import (
+from agent.sandbox.account.authority import Authority
+from support.crashkit import smalldisk
+from support.running.daemon import RunningDaemon
+from support.running.gateway import Gateway
+from support.suite import warm
+from support.suite.surroundings import NOBODY, need_root
+from support.telling.breaking import (
     BrokenGateway,
     black_hole,
     check,
@@ -24,11 +28,7 @@ from support.breaking import (
     twin_of,
     with_hosts,
 )
-from support.broken import ATS, DAY, LEGACY, NOW, SITUATIONS, TABLE, Breakage, visited
-from support.crashkit import smalldisk
-from support.daemon import RunningDaemon
-from support.gateway import Gateway
-from support.surroundings import NOBODY, need_root
+from support.telling.broken import ATS, DAY, LEGACY, NOW, SITUATIONS, TABLE, Breakage, visited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def test_the_first_failure_is_the_cause_and_says_what_to_do(gateway: Gateway, si
     assert situation.words in line["text"]
     assert situation.remedy.replace("DIR", str(gateway.directory)) in line["remedy"]
     assert ran.code == situation.exit
-    assert said == WRITTEN[situation.name], "PYTHONPATH=tests python -m support.broken writes the table anew"
+    assert said == WRITTEN[situation.name], "PYTHONPATH=tests python -m support.telling.broken writes the table anew"
 
 
 def test_each_broken_gateway_stands_in_the_table() -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from agent.core.when.renewal import splay
 from agent.crypto.x509 import read_certificate
-from agent.sandbox.faults import Effect, Operation
-from agent.sandbox.jobs import JobStatus
-from support.fleet import NOTIFY, THING, Site, daemon, instant, until, window
-from support.gateway import Gateway
+from agent.sandbox.replies.faults import Effect, Operation
+from agent.sandbox.services.jobs import JobStatus
+from support.running.fleet import NOTIFY, THING, Site, daemon, instant, until, window
+from support.running.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Report, Step, encode_report
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from agent.sandbox.jobs import JobStatus
-from support.fleet import Site, daemon, until
+from agent.sandbox.replies.faults import Effect, Operation
+from agent.sandbox.services.jobs import JobStatus
+from support.running.fleet import Site, daemon, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 
 def test_the_replaced_certificate_is_retired_by_its_successor_and_asked_for_until_it_is_accepted(  # noqa: PLR0915

@@ -7,11 +7,11 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support import warm_workers
-from support.daemon import RunningDaemon
+from support.running.daemon import RunningDaemon
+from support.suite import warm_workers
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 # What a process has of the one that started it, in /proc/PID/status.
 TAKEN_OVER = ("PPid", "Umask", "Uid", "Gid", "Groups", "NoNewPrivs", "CapEff", "SigBlk", "SigIgn", "SigCgt")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reference import documents
-from support import formats
-from support.json_schema import misfits
+from support.documents.json_schema import misfits
+from support.telling import formats
 
 if TYPE_CHECKING:
-    from support.formats import RecordedStory, Shape
+    from support.telling.formats import RecordedStory, Shape
 
 DATA = Path(__file__).parents[1] / "data"
 VERSIONS = sorted(path for path in DATA.iterdir() if path.name[0].isdigit())

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.lifecycle import Phase
-from agent.sandbox.faults import Operation
-from support import campaigns
-from support.daemon import RunningDaemon
-from support.tunnels import tunnelling_proxy
+from agent.sandbox.replies.faults import Operation
+from support.network.tunnels import tunnelling_proxy
+from support.running.daemon import RunningDaemon
+from support.suite import campaigns
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 HAPPY = ["planned", "key-ready", "requested", "issued", "registered", "prepared", "proven", "active", "deployed"]
 

@@ -11,16 +11,16 @@ import pytest
 
 from agent.core.report.jobs import MARK
 from agent.daemon.quiet import CAUSES
-from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
-from agent.sandbox.jobs import JobStatus
-from support import campaigns
-from support.fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Site, until
-from support.malformed import Malformed
+from agent.sandbox.replies.faults import TOKEN_MARK, Effect, Operation
+from agent.sandbox.services.jobs import JobStatus
+from support.network.malformed import Malformed
+from support.running.fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Site, until
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 SEED = 20270302
 GROWTH = 1024.0  # KiB; of a sound daemon it is 100 to 400

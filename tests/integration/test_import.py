@@ -18,16 +18,16 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from agent.sandbox.authority import name
+from agent.sandbox.account.authority import name
 from agent.sandbox.cloud import Status
 from agent.store.store import Store
-from support.sticks import DAY, THING, Old, created, issue, root, rsa_key, stick
+from support.shorthand.sticks import DAY, THING, Old, created, issue, root, rsa_key, stick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 
 PASSWORD = b"canary password"

@@ -13,15 +13,15 @@ import pytest
 
 from agent.core.report.checks import CHECKS
 from agent.sandbox.cloud import Status
-from support.daemon import RunningDaemon
-from support.gateway import COMMAND, Gateway
-from support.sticks import THING, created, issue, root, stick
-from support.surroundings import NOBODY, need_root
+from support.running.daemon import RunningDaemon
+from support.running.gateway import COMMAND, Gateway
+from support.shorthand.sticks import THING, created, issue, root, stick
+from support.suite.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.ran import Ran
+    from support.suite.ran import Ran
 
 
 # -- before it is proven -----------------------------------------------------------------------------------------------

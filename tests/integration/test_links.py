@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from support.two_hosts import APART
+from support.network.two_hosts import APART
 
 STORY = """\
 import sys, tempfile
 from pathlib import Path
-from support import gateway, two_hosts
-from support.daemon import RunningDaemon
-from support.gateway import Gateway
-from support.two_hosts import DEVICE, TwoHosts
+from support.running import gateway; from support.network import two_hosts
+from support.running.daemon import RunningDaemon
+from support.running.gateway import Gateway
+from support.network.two_hosts import DEVICE, TwoHosts
 
 def told(daemon):
     answer = daemon.ask("status")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.lifecycle import Phase
-from support.daemon import RunningDaemon
-from support.gateway import COMMAND
+from support.running.daemon import RunningDaemon
+from support.running.gateway import COMMAND
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 LISTENERS = ["| head -n 1", ">/dev/full", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"]
 

@@ -11,11 +11,11 @@ import signal
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
-from agent.sandbox.faults import Effect, Fault, Operation
-from support.daemon import PATIENCE, RunningDaemon
+from agent.sandbox.replies.faults import Effect, Fault, Operation
+from support.running.daemon import PATIENCE, RunningDaemon
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 BOUND = 80 << 20  # bytes; a worker needs 50 MB
 LARGEST = b"\x20\xff\xff\xff\x7f"  # the head of a CONNACK that goes on for 256 MB

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.report.seen import MAX_WATCHED
-from agent.sandbox.authority import Authority
-from support.daemon import RunningDaemon
+from agent.sandbox.account.authority import Authority
 from support.make import NOW
+from support.running.daemon import RunningDaemon
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 ANCHORS, WATCHED = 300, 500
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.sandbox.authority import Authority
-from agent.sandbox.jobs import JobStatus
+from agent.sandbox.account.authority import Authority
+from agent.sandbox.services.jobs import JobStatus
 from agent.store.store import Store
-from support import campaigns
-from support.depot import Depot
-from support.fleet import THING, Site, until
-from support.gateway import Gateway
+from support.network.depot import Depot
+from support.running.fleet import THING, Site, until
+from support.running.gateway import Gateway
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import warm
-from support.fleet import until
-from support.gateway import COMMAND
-from support.pages import ROOT, blocks, lines, section
-from support.rehearsal import rehearse
+from support.documents.pages import ROOT, blocks, lines, section
+from support.running.fleet import until
+from support.running.gateway import COMMAND
+from support.running.rehearsal import rehearse
+from support.suite import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ SIGNERS = "When a signer of trust bundles is compromised"
 class Terminal:
     """Types lines of a page, with another directory and this tree's own command.
 
-    A line that is this command and needs no shell is forked (see `support.warm`); all others a shell carries out.
+    A line that is this command and needs no shell is forked (see `support.suite.warm`); all others a shell carries out.
     """
 
     def __init__(self, directory: Path, *, cwd: Path = ROOT) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns, planted
-from support.daemon import RunningDaemon
+from support.running.daemon import RunningDaemon
+from support.shorthand import planted
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 pytestmark = pytest.mark.root
 

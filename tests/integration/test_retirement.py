@@ -14,11 +14,11 @@ from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
 from agent.core.worker_protocol import Do, Order, encode_order
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Fault, Operation
-from support.daemon import RunningDaemon
+from agent.sandbox.replies.faults import Effect, Fault, Operation
+from support.running.daemon import RunningDaemon
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.when.reconnect import BRIEF_ONES
-from support.application import Application
-from support.daemon import RunningDaemon
+from support.running.application import Application
+from support.running.daemon import RunningDaemon
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 THING = "gw-0042"
 QUIET = 5.0  # seconds, in which a connection of a check or a rehearsal would long have been counted

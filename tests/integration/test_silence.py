@@ -13,11 +13,11 @@ from agent.core.values import Candidate
 from agent.errors import CloudError
 from agent.iotcore.client_options import timeouts
 from agent.iotcore.sync_client import Broker
-from agent.sandbox.faults import Effect, Fault, Operation
+from agent.sandbox.replies.faults import Effect, Fault, Operation
 from agent.store.store import Store
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 THING = "gw-0042"
 BEGUN = b"\x20\xff\xff\xff\x7f\x00\x00"  # of a CONNACK that goes on for 256 MB

@@ -10,10 +10,10 @@ from agent.core.aws.endpoints import Proxy
 from agent.core.values import Candidate
 from agent.iotcore.sync_client import Broker
 from agent.store.store import Store
-from support.tunnels import tunnelling_proxy
+from support.network.tunnels import tunnelling_proxy
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 THING = "gw-0042"
 SLOW = 0.7  # seconds

@@ -20,6 +20,8 @@ import pytest
 from agent.backend import names
 from agent.backend.decide import census, vending
 from agent.core.aws.client_ids import plainly_attached
+from support.aws.moto_account import signing_request
+from support.aws.stack import ACCOUNT, Stack, statements
 from support.emulator.account import BUCKET, PATIENT, PORT, account_with_code
 from support.emulator.device import armed
 from support.emulator.device_life import (
@@ -34,8 +36,6 @@ from support.emulator.device_life import (
     call,
 )
 from support.emulator.fleet_operator import Administrator
-from support.moto_account import signing_request
-from support.stack import ACCOUNT, Stack, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

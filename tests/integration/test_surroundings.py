@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.values import Origin
-from agent.sandbox.faults import Operation
-from support import campaigns, warm
-from support.daemon import RunningDaemon
-from support.surroundings import NOBODY, need_root
+from agent.sandbox.replies.faults import Operation
+from support.running.daemon import RunningDaemon
+from support.suite import campaigns, warm
+from support.suite.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 
 @contextmanager

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.store.store import Store
-from support.daemon import RunningDaemon
+from support.running.daemon import RunningDaemon
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 
 @dataclass

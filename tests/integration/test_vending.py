@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 SERIAL = "0042"
 

@@ -15,13 +15,13 @@ import pytest
 
 from agent.backend.decide.deletion import SETTLED
 from agent.core.change.lifecycle import Phase
-from support import campaigns
-from support.campaigns import least
 from support.crashkit import points
 from support.emulator import dying_vend
 from support.emulator.account import BUCKET, account_with_code
 from support.emulator.fleet_operator import Administrator
 from support.emulator.shopper import Shopper, counter
+from support.suite import campaigns
+from support.suite.campaigns import least
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.config import reader
-from support import campaigns, warm
-from support.surroundings import NOBODY, need_root
-from support.systemd import authorities, lay, open_place
+from support.running.systemd import authorities, lay, open_place
+from support.suite import campaigns, warm
+from support.suite.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from agent.core.change.reserve import BYTES
 from agent.core.values import Kind, Origin
 from pictures.svg import Picture
-from support.rig import Rig
+from support.simulated.rig import Rig
 
 STATE = "/var/lib/iot-cert-agent"
 LINE, TELLS = 24, 330  # pixels: from line to line, and where the meaning of a file begins

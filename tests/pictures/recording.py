@@ -23,8 +23,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from support.daemon import RunningDaemon
-from support.gateway import COMMAND, Gateway
+from support.running.daemon import RunningDaemon
+from support.running.gateway import COMMAND, Gateway
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.stack import Stack
+from support.aws.stack import Stack
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.cloudtools import tool
-from support.stack import BUILDER, ROOT, TEMPLATE, Stack, builder
+from support.aws.cloudtools import tool
+from support.aws.stack import BUILDER, ROOT, TEMPLATE, Stack, builder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.backend import names, settings
 from agent.backend.decide import vending
-from support.stack import Stack, statements
+from support.aws.stack import Stack, statements
 
 
 # ---- the vending machine -------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from agent.backend import names
-from support.stack import LONGEST_PREFIX, Stack
+from support.aws.stack import LONGEST_PREFIX, Stack
 
 
 # ---- alarms and the dashboard --------------------------------------------------------------------------------------

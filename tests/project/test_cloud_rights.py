@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from support.cloudtools import known_actions
-from support.rights import ACTIONS, FOR_A_SIGNER
-from support.stack import Stack, statements
+from support.aws.cloudtools import known_actions
+from support.aws.rights import ACTIONS, FOR_A_SIGNER
+from support.aws.stack import Stack, statements
 
 # No narrower resource: AWS has none for these, or had none until 2025, and some accounts go on asking for "*". A hook
 # that may not list a certificate's things rotates no gateway, so the older rule counts.

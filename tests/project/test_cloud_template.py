@@ -14,8 +14,8 @@ from agent.backend import names, settings
 from agent.backend.decide.rotation import MOST_POLICIES as MOST
 from agent.core.aws import topics
 from agent.core.report import jobs
-from agent.sandbox.policies import THING_NAME, allows
-from support.stack import ACCOUNT, PLACES, ROOT, TEMPLATE, Stack, statements, worst
+from agent.sandbox.account.policies import THING_NAME, allows
+from support.aws.stack import ACCOUNT, PLACES, ROOT, TEMPLATE, Stack, statements, worst
 
 POLICY_LIMIT = 2048  # characters of an IoT policy, white space aside
 BODY_LIMIT = 10_240  # characters of a provisioning template's body

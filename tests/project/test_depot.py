@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.sandbox.authority import Authority
-from support.depot import Depot, DepotFault, Kind
+from agent.sandbox.account.authority import Authority
+from support.network.depot import Depot, DepotFault, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path

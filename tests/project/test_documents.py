@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.parser import parse
+from agent.cli.command_line.parser import parse
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS
-from support.pages import PAGES, inline, typed
+from support.documents.pages import PAGES, inline, typed
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"

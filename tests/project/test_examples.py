@@ -10,7 +10,7 @@ import yaml
 
 from agent.config.reader import load, parse
 from agent.core.dependants import Content
-from support.pages import blocks, section
+from support.documents.pages import blocks, section
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "config" / "examples"

@@ -25,12 +25,12 @@ from agent.core.change.records import (
 )
 from agent.core.values import Kind
 from agent.crypto import x509
+from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Entry, Status
-from agent.sandbox.policies import GATEWAY
 from agent.store.store import Store
-from support import formats
-from support.outside import START, THING
-from support.rig import Rig
+from support.simulated.outside import START, THING
+from support.simulated.rig import Rig
+from support.telling import formats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

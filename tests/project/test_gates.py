@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import sources
+from support.documents import sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from support.sources import SourceFacts
+    from support.documents.sources import SourceFacts
 
 ROOT = Path(__file__).parents[2]
 AGENT, TESTS = ROOT / "agent", ROOT / "tests"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import sources
+from support.documents import sources
 
 ROOT = Path(__file__).parents[2]
 AGENT, TESTS = ROOT / "agent", ROOT / "tests"
@@ -48,13 +48,16 @@ COVERED_BY = {
     "change/sets": ("scenarios/test_anchors.py", "sets with the anchors of others"),
     "change/source": ("scenarios/test_requests.py", "one session for one source"),
     "change/world": ("scenarios/test_rotation.py", "a record of ports, of which the scenarios fill in each"),
-    "cli/changes": ("integration/test_gateway.py", "the real command without a daemon"),
-    "cli/config_check": ("integration/test_daemon.py", "the real command, with files that the agent may not read"),
-    "cli/outcomes": ("scenarios/test_retirement_doubts.py", "what is said at the end, in a person's words"),
-    "cli/report": ("integration/test_import.py", "the real command, with the daemon and without"),
-    "cli/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),
-    "cli/submit": ("unit/cli/test_importing.py", "an import is planned in process and then followed"),
-    "cli/via_daemon": ("integration/test_daemon.py", "the real command at the real socket"),
+    "cli/changing/changes": ("integration/test_gateway.py", "the real command without a daemon"),
+    "cli/changing/config_check": (
+        "integration/test_daemon.py",
+        "the real command, with files that the agent may not read",
+    ),
+    "cli/carrying/outcomes": ("scenarios/test_retirement_doubts.py", "what is said at the end, in a person's words"),
+    "cli/looking/report": ("integration/test_import.py", "the real command, with the daemon and without"),
+    "cli/looking/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),
+    "cli/changing/submit": ("unit/cli/changing/test_importing.py", "an import is planned in process and then followed"),
+    "cli/carrying/via_daemon": ("integration/test_daemon.py", "the real command at the real socket"),
     "config/enrolment": ("unit/config/test_reader.py", "methods that are mixed, or lack something"),
     "config/kinds": ("unit/config/test_reader.py", "each kind by its complaints, with file and line"),
     "config/sections": ("unit/config/test_schema.py", "the table that is made of them"),
@@ -84,25 +87,31 @@ COVERED_BY = {
     "operations/execute": ("scenarios/test_typed_again.py", "the same order twice, in each state"),
     "operations/wiring": ("integration/test_gateway.py", "the real parts, wired"),
     "ports": ("scenarios/test_rotation.py", "protocols: mypy holds those who implement them to them"),
-    "sandbox/answers": ("integration/front/test_publishing.py", "over the wire"),
+    "sandbox/replies/answers": ("integration/front/test_publishing.py", "over the wire"),
     "sandbox/cloud": ("integration/front/test_cloud_topics.py", "over the wire"),
-    "sandbox/connection": ("integration/front/test_connecting.py", "over the wire, packet by packet"),
-    "sandbox/faults": ("integration/test_cloud_faults.py", "each fault against the real command"),
-    "sandbox/faulty_answers": ("integration/test_cloud_faults.py", "each fault against the real command"),
-    "sandbox/folder": ("unit/sandbox/test_console.py", "what an agent finds there"),
-    "sandbox/front": ("integration/front/test_connecting.py", "over the wire"),
-    "sandbox/mosquitto": ("integration/front/test_starting.py", "the real broker behind the front"),
-    "sandbox/own_ca": ("unit/backend/decide/test_signing.py", "the CA and the key by which everything there is signed"),
-    "sandbox/packets": ("integration/front/test_publishing.py", "over the wire, packet by packet"),
-    "sandbox/policies": ("integration/front/test_publishing.py", "what may be connected, published and subscribed to"),
-    "sandbox/provisioning": ("scenarios/test_enrolment.py", "enrolments and rotations, by templates"),
-    "sandbox/runner": ("unit/cli/test_sandbox.py", "the real process, by the verb"),
+    "sandbox/network/connection": ("integration/front/test_connecting.py", "over the wire, packet by packet"),
+    "sandbox/replies/faults": ("integration/test_cloud_faults.py", "each fault against the real command"),
+    "sandbox/replies/faulty_answers": ("integration/test_cloud_faults.py", "each fault against the real command"),
+    "sandbox/process/folder": ("unit/sandbox/process/test_console.py", "what an agent finds there"),
+    "sandbox/network/front": ("integration/front/test_connecting.py", "over the wire"),
+    "sandbox/network/mosquitto": ("integration/front/test_starting.py", "the real broker behind the front"),
+    "sandbox/account/own_ca": (
+        "unit/backend/decide/test_signing.py",
+        "the CA and the key by which everything there is signed",
+    ),
+    "sandbox/network/packets": ("integration/front/test_publishing.py", "over the wire, packet by packet"),
+    "sandbox/account/policies": (
+        "integration/front/test_publishing.py",
+        "what may be connected, published and subscribed to",
+    ),
+    "sandbox/services/provisioning": ("scenarios/test_enrolment.py", "enrolments and rotations, by templates"),
+    "sandbox/process/runner": ("unit/cli/elsewhere/test_sandbox.py", "the real process, by the verb"),
     "sandbox/service": ("integration/front/test_starting.py", "over the wire"),
-    "sandbox/sessions": ("integration/front/test_sessions.py", "what is told of connections that ended"),
-    "sandbox/topics": ("integration/front/test_publishing.py", "filters and what they match"),
-    "sandbox/vending": ("unit/iotcore/test_https.py", "over the wire, by the agent's own connections"),
-    "store/directory": ("unit/store/test_store.py", "generations are read and kept through the store"),
-    "store/other_sets": ("unit/store/test_store.py", "fallbacks are what recovery and rollback choose from"),
+    "sandbox/network/sessions": ("integration/front/test_sessions.py", "what is told of connections that ended"),
+    "sandbox/replies/topics": ("integration/front/test_publishing.py", "filters and what they match"),
+    "sandbox/network/vending": ("unit/iotcore/test_https.py", "over the wire, by the agent's own connections"),
+    "store/sets/directory": ("unit/store/test_store.py", "generations are read and kept through the store"),
+    "store/sets/other_sets": ("unit/store/test_store.py", "fallbacks are what recovery and rollback choose from"),
     "trust/repository_files": ("unit/trust/test_tuf_publisher.py", "what is published, and in which order"),
     "trust/signing_keys": ("unit/trust/test_tuf_publisher_keys.py", "each kind of key, and what is none"),
     "worker/carrying": ("scenarios/test_store_trouble.py", "a worker on a disk that is full"),
@@ -111,9 +120,9 @@ COVERED_BY = {
 
 # Unit tests that do not bear the name of a module, and the one that they are about.
 ASPECTS = {
-    "cli/test_named_files.py": "cli/parser",
-    "cli/test_publish_check.py": "cli/publish",
-    "cli/test_support_gaps.py": "cli/support",
+    "cli/writing/test_named_files.py": "cli/command_line/parser",
+    "cli/elsewhere/test_publish_check.py": "cli/elsewhere/publish",
+    "cli/looking/test_support_gaps.py": "cli/looking/support",
     "config/test_connections.py": "config/reader",
     "config/test_dependants.py": "config/reader",
     "config/test_holds.py": "config/reader",
@@ -162,10 +171,10 @@ ASPECTS = {
     "fleet/commands/test_own_ca_cut_off.py": "fleet/commands/own_ca",
     "fleet/commands/test_own_ca_signer.py": "fleet/commands/own_ca",
     "operations/test_snapshot_plan.py": "operations/snapshot",
-    "sandbox/test_job_notices.py": "sandbox/jobs",
-    "sandbox/test_older_bad_packets.py": "sandbox/older",
-    "sandbox/test_retirement.py": "sandbox/cloud",
-    "store/test_restored.py": "store/recovery",
+    "sandbox/services/test_job_notices.py": "sandbox/services/jobs",
+    "sandbox/network/test_older_bad_packets.py": "sandbox/network/older",
+    "sandbox/services/test_retirement.py": "sandbox/cloud",
+    "store/sets/test_restored.py": "store/recovery",
     "trust/test_archive_directories.py": "trust/archives",
     "trust/test_attacks.py": "trust/install",
     "trust/test_attacks_around_bundles.py": "trust/install",
@@ -185,7 +194,7 @@ ASPECTS = {
 }
 
 # What a test meets that starts the real command, or a program of it.
-STARTERS = {"support.gateway"}
+STARTERS = {"support.running.gateway"}
 STARTED = {"cli", "daemon", "worker", "operations", "iotcore", "dependants", "sandbox"}
 
 
@@ -279,7 +288,7 @@ def test_the_table_names_a_test_that_meets_the_module(module: str) -> None:
     ("test", "module"),
     [
         ("test_errors.py", "errors"),
-        ("cli/test_check.py", "cli/check"),
+        ("cli/looking/test_check.py", "cli/looking/check"),
         ("cli/test_cli.py", "cli"),
         ("core/change/test_change.py", "core/change"),
         ("core/change/test_ladder.py", "core/change/ladder"),
@@ -288,7 +297,7 @@ def test_the_table_names_a_test_that_meets_the_module(module: str) -> None:
 )
 def test_a_name_says_which_module(test: str, module: str) -> None:
     """A package's own code has the package's name, unless a module in it has that."""
-    assert module_of(test, frozenset({"cli", "cli/check", "core/change", "store/store"})) == module
+    assert module_of(test, frozenset({"cli", "cli/looking/check", "core/change", "store/store"})) == module
 
 
 def test_a_module_without_code_needs_no_test(tmp_path: Path) -> None:
@@ -304,7 +313,7 @@ def test_a_module_without_code_needs_no_test(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "file", "met"),
     [
-        ("store/durable", "unit/store/test_durable.py", True),  # imported
+        ("store/files/durable", "unit/store/files/test_durable.py", True),  # imported
         ("change/prover", "scenarios/test_endpoint.py", True),  # by the support, and by the room's own
         ("daemon/app", "integration/test_daemon.py", True),  # started
         ("trust/archives", "unit/core/change/test_ladder.py", False),

@@ -18,9 +18,9 @@ from agent.core.report.known import ConnectionState
 from agent.core.report.metrics import PREFIX, render
 from reference.pages import metrics
 from support import make
-from support.grafana import complaints
+from support.documents.grafana import complaints
+from support.documents.pages import section
 from support.make import DAY, NOW
-from support.pages import section
 
 MONITORING = Path(__file__).parents[2] / "config" / "monitoring"
 RULES = MONITORING / "alerts.yaml"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import sources
+from support.documents import sources
 from support.mutantkit.copies import ROOT, Copy, Mutant, MutantFate, NotThereError, place_of, texts_of
 from support.mutantkit.table import MUTANTS
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from agent.cli.parser import parse as parse_arguments
+from agent.cli.command_line.parser import parse as parse_arguments
 from agent.config.reader import parse
 from agent.core.exit_codes import Exit
 from agent.core.failure.failure import FailureClass
 from agent.core.report.checks import CHECKS
 from reference.situations import PARTS, situations
-from support.pages import PAGES, ROOT, blocks, section, typed
+from support.documents.pages import PAGES, ROOT, blocks, section, typed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from support import order
+from support.suite import order
 
 TESTS = Path(__file__).parents[1]
 PLUGIN = """
-from support import parallel
+from support.suite import parallel
 
 def pytest_configure(config):
     shared = lambda item: str(item.path)

@@ -14,7 +14,7 @@ from agent.core.change.transitions import TRANSITIONS
 from pictures import machine
 from pictures.__main__ import PICTURES
 from pictures.ladder import moves
-from support.pages import PAGES, ROOT
+from support.documents.pages import PAGES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

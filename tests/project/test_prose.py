@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.pages import ROOT
-from support.prose import DOCUMENTS, LONGEST, OFF, WORDS, read, slips
+from support.documents.pages import ROOT
+from support.documents.prose import DOCUMENTS, LONGEST, OFF, WORDS, read, slips
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def test_a_rule_that_is_off_would_find_something(rule: str) -> None:
 def test_make_reads_them() -> None:
     """Before each run of the tests, in one process."""
     style = (ROOT / "Makefile").read_text().partition("\nstyle:")[2].partition("\n\n")[0]
-    assert "-m support.prose\n" in style
+    assert "-m support.documents.prose\n" in style
 
 
 def test_each_word_says_what_is_better() -> None:

@@ -13,7 +13,7 @@ from agent.core.change.records import decode_manifest, decode_record, encode_man
 from agent.core.dependants import decode_report, encode_report
 from agent.core.values import Kind, TrustSource
 from agent.core.worker_protocol import Order, decode_order, encode_order
-from agent.store import pauses
+from agent.store.notes import pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable

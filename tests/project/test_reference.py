@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.cli.parser import command_line
+from agent.cli.command_line.parser import command_line
 from agent.core.exit_codes import Exit
 from reference import cloud_documents, documents, pages
 from reference.__main__ import NAMES, TECHNICIAN, written
-from support.json_schema import fits, misfits
-from support.pages import ROOT, section
+from support.documents.json_schema import fits, misfits
+from support.documents.pages import ROOT, section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Only `agent.store.durable` renames, links, truncates, removes trees and syncs; a reader of the syntax tree proves it.
+"""Only `agent.store.files.durable` renames, links, truncates, removes trees and syncs: read from the syntax tree.
 
 Ruff bans the functions of `os` while an engineer types. It sees neither a method of a path nor an alias, so it is not
 enough: a rename elsewhere is a rename without its syncs.
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import sources
+from support.documents import sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-DURABLE = "agent.store.durable"
+DURABLE = "agent.store.files.durable"
 
 # Of `os` and `posix`. Other objects may have a method `link` or `sync`.
 SYSTEM = frozenset(
@@ -51,7 +51,7 @@ HARMLESS = frozenset({"shutil.which", "shutil.disk_usage", "shutil.get_terminal_
 EXCEPTIONS = {
     "agent/trust/tuf_client.py: (directory / name).write_bytes": "a temporary directory, which no start reads again",
     "agent/fleet/trial/device.py: shutil.rmtree": "a test device's directory, on the operator's machine",
-    "agent/cli/output_file.py: os.O_TRUNC": "a link, a pipe or a device that a person named",
+    "agent/cli/writing/output_file.py: os.O_TRUNC": "a link, a pipe or a device that a person named",
 }
 
 
@@ -147,7 +147,7 @@ def test_only_one_module_renames_links_truncates_and_syncs() -> None:
     found = {}
     for path in sorted((ROOT / "agent").rglob("*.py")):
         name = str(path.relative_to(ROOT))
-        if name != "agent/store/durable.py" and not name.startswith("agent/sandbox/"):
+        if name != "agent/store/files/durable.py" and not name.startswith("agent/sandbox/"):
             found.update({f"{name}: {text}": line for line, text in found_in(path.read_text())})
     assert {place: line for place, line in found.items() if place not in EXCEPTIONS} == {}
     assert set(EXCEPTIONS) <= set(found), "an exception that excuses nothing"
@@ -214,11 +214,11 @@ def test_it_is_seen(line: str) -> None:
         "moment.replace(tzinfo=UTC, fold=1)",
         "from dataclasses import replace; replace(record, phase=phase)",
         "import dataclasses; dataclasses.replace(record, phase=phase)",
-        "from agent.store import durable; durable.replace(fd, name, data, modes)",
-        "from agent.store import durable; durable.rename(fd, old, new)",
-        "from agent.store import durable; durable.sync(fd, 'it was put in place')",
-        "import agent.store.durable; agent.store.durable.rename(fd, old, new)",
-        "from agent.store.durable import replace; replace(fd, name, data, modes)",
+        "from agent.store.files import durable; durable.replace(fd, name, data, modes)",
+        "from agent.store.files import durable; durable.rename(fd, old, new)",
+        "from agent.store.files import durable; durable.sync(fd, 'it was put in place')",
+        "import agent.store.files.durable; agent.store.files.durable.rename(fd, old, new)",
+        "from agent.store.files.durable import replace; replace(fd, name, data, modes)",
         "session.link(other)",
         "job.sync()",
         "import os; os.unlink(name)",

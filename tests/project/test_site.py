@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from support.pages import PAGES, ROOT
+from support.documents.pages import PAGES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

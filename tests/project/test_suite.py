@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns, surroundings, warm
-from support.gateway import COMMAND
+from support.running.gateway import COMMAND
+from support.suite import campaigns, surroundings, warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parents[1]
 LOOK = """
 import json, os, resource, signal
-from support import surroundings
+from support.suite import surroundings
 surroundings.settle()
 ignored = [name.name for name in signal.Signals if signal.getsignal(name) is signal.SIG_IGN]
 blocked = [name.name for name in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
@@ -33,7 +33,7 @@ DRAW = """
 import os
 from pathlib import Path
 from awscrt.crypto import ED25519, ED25519ExportFormat
-from support import surroundings
+from support.suite import surroundings
 surroundings.share_the_seed()
 for _ in range(4):
     if os.fork() == 0:

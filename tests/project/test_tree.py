@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__
-from agent.cli.parser import parse
+from agent.cli.command_line.parser import parse
 from agent.crypto import x509
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from support.pages import PAGES, ROOT, blocks
+from support.documents.pages import PAGES, ROOT, blocks
 
 # By page and heading: the test that types the block, or why it needs none. Pages of the account's side have their own.
 GATEWAY, LOOPBACK = "tests/system/test_pages.py", "tests/integration/test_pages.py"

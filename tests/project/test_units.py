@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.parser import parse
+from agent.cli.command_line.parser import parse
 from agent.core.report.journal_events import SHOWN, Event
-from agent.system import netlink
-from support.surroundings import in_ci
+from agent.system.watches import netlink
+from support.suite.surroundings import in_ci
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "systemd"

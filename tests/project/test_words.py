@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support import sources
-from support.pages import PAGES
+from support.documents import sources
+from support.documents.pages import PAGES
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()

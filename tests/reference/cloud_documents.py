@@ -1,6 +1,6 @@
 """The JSON that the operator's verbs print, `iot-cert cloud ...`: a line for each thing that was looked at or done.
 
-`support.fleet_account` holds each line that a test has them print to these schemas, and lets no other key through.
+`support.aws.fleet_account` holds each line that a test has them print to these schemas, and lets no other key through.
 """
 
 from __future__ import annotations

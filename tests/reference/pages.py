@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.examples import EXAMPLES
-from agent.cli.parser import command_line
+from agent.cli.command_line.examples import EXAMPLES
+from agent.cli.command_line.parser import command_line
 from agent.config.describe import rows, takes, without
 from agent.config.schema import FILE
 from agent.core.dependants import Served, Step

@@ -13,8 +13,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli import check
-from agent.cli.output import Output
+from agent.cli.looking import check
+from agent.cli.writing.output import Output
 from agent.core.report.checks import CHECKS, Line, Verdict
 
 if TYPE_CHECKING:

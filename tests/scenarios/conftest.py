@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.decide import Limits
-from support.account import World
-from support.pasts import LivedPast
-from support.rig import Rig
+from support.aws.account import World
+from support.simulated.pasts import LivedPast
+from support.simulated.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from agent.backend.decide.admission import MOST_CLAIMS
 from agent.backend.handlers import retirement
 from agent.backend.names import RETIRE_FILTER, Metric
 from agent.backend.values import DeviceState, Status
-from support.account import CLAIM, DAY, HOUR, OWN, TOKEN, World, certificate_id
+from support.aws.account import CLAIM, DAY, HOUR, OWN, TOKEN, World, certificate_id
 
 
 @pytest.fixture(name="world")

@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from agent.backend.errors import BackendError
 from agent.backend.values import Status
-from support import campaigns, make
-from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, World, request
-from support.account_promises import (
+from support import make
+from support.aws.account import CLAIM, DAY, HOUR, MINUTE, OWN, World, request
+from support.aws.account_promises import (
     FOLLOWERS,
     SERIALS,
     THING_OF,
@@ -28,6 +28,7 @@ from support.account_promises import (
     Registration,
     Request,
 )
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

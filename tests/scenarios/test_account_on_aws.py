@@ -19,9 +19,9 @@ from agent.backend.errors import BackendError
 from agent.backend.handlers.census import census
 from agent.backend.names import Variable
 from agent.backend.values import Status
-from support import campaigns
-from support.account import CLAIM, SETTINGS
-from support.moto_account import ARN, ENVIRONMENT, AwsWorld, Fate, emulated, signing_request
+from support.aws.account import CLAIM, SETTINGS
+from support.aws.moto_account import ARN, ENVIRONMENT, AwsWorld, Fate, emulated, signing_request
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

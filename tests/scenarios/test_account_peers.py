@@ -15,7 +15,7 @@ from agent.backend.errors import ChangedError, UnavailableError
 from agent.backend.handlers import orders
 from agent.backend.names import Metric
 from agent.backend.values import Status
-from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World
+from support.aws.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World
 
 if TYPE_CHECKING:
     from agent.backend.decide.orders import JobPlan

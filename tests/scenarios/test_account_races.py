@@ -12,7 +12,7 @@ import pytest
 
 from agent.backend.errors import UnavailableError
 from agent.backend.values import DeviceState, Status
-from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, TOKEN, World, intrude
+from support.aws.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, TOKEN, World, intrude
 
 if TYPE_CHECKING:
     from collections.abc import Callable

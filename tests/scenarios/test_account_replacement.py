@@ -12,7 +12,7 @@ import pytest
 from agent.backend.errors import BackendError
 from agent.backend.names import Metric
 from agent.backend.values import DeviceState, Record, Status
-from support.account import DAY, HOUR, MINUTE, OWN, World, intrude
+from support.aws.account import DAY, HOUR, MINUTE, OWN, World, intrude
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,10 +20,10 @@ from agent.backend.handlers import vending as selling
 from agent.backend.memory import MemoryAuditor
 from agent.backend.names import Metric
 from agent.backend.values import AuditFinding, Check, Signer, Status
-from agent.sandbox.own_ca import SandboxKeys, make_ca
-from support.account import DAY, SETTINGS, World, request
-from support.moto_account import emulated, signing_request
-from support.stack import Stack
+from agent.sandbox.account.own_ca import SandboxKeys, make_ca
+from support.aws.account import DAY, SETTINGS, World, request
+from support.aws.moto_account import emulated, signing_request
+from support.aws.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

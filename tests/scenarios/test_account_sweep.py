@@ -9,7 +9,7 @@ from itertools import count
 from agent.backend.errors import BackendError
 from agent.backend.names import Metric
 from agent.backend.values import Status
-from support.account import DAY, HOUR, OWN, SETTINGS, World, intrude
+from support.aws.account import DAY, HOUR, OWN, SETTINGS, World, intrude
 
 
 def _retired(world: World) -> tuple[str, str]:

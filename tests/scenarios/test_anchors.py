@@ -14,16 +14,16 @@ from agent.core.trust.updates import BundleOutcome, outcome_of
 from agent.core.values import Kind, Origin, Provenance, TrustSource
 from agent.errors import RefusedError
 from agent.operations.execute import locked_out
-from agent.sandbox.authority import fingerprint
-from agent.sandbox.faults import Effect, Operation
-from support.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
-from support.outside import START
+from agent.sandbox.account.authority import fingerprint
+from agent.sandbox.replies.faults import Effect, Operation
+from support.shorthand.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
+from support.simulated.outside import START
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from agent.core.change.lifecycle import ChangeRecord
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 TRUST_PHASES = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)
 

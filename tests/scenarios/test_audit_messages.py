@@ -1,6 +1,7 @@
 """An audit's message, told once, twice, late and out of order, from the message to the jobs, with boto3 before moto.
 
-moto has no audits; its answers are those of `support.audits`, of the shapes of botocore's model. None has run on AWS.
+moto has no audits; its answers are those of `support.aws.audits`, of the shapes of botocore's model. None has run on
+AWS.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from agent.backend.errors import BackendError
 from agent.backend.handlers import audits
 from agent.backend.names import SHADOW, Metric
 from agent.backend.values import Check, Status
-from support import campaigns
-from support.account import DAY, HOUR, NOW, SETTINGS
-from support.audits import Defender, found
-from support.moto_account import AwsWorld, Fate, emulated
+from support.aws.account import DAY, HOUR, NOW, SETTINGS
+from support.aws.audits import Defender, found
+from support.aws.moto_account import AwsWorld, Fate, emulated
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

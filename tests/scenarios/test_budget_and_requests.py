@@ -15,11 +15,11 @@ from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time
 from agent.core.values import Kind, Origin
 from agent.errors import MaterialError
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 
 if TYPE_CHECKING:
     from agent.core.change.decide import Wait
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,15 +15,15 @@ from agent.core.report.screen import history_line
 from agent.core.values import Kind, Origin, User
 from agent.core.when.retirement import outstanding
 from agent.errors import RefusedError, StoreError
-from agent.sandbox.authority import key_to_pem
+from agent.sandbox.account.authority import key_to_pem
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from support.outside import THING
-from support.troubled import PowerCut
+from agent.sandbox.replies.faults import Operation
+from support.simulated.outside import THING
+from support.simulated.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.core.values import Handmade
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 

@@ -13,11 +13,11 @@ from agent.core.failure.failure import FailureClass
 from agent.core.text import duration
 from agent.core.timekeeping import BUILD_TIME
 from agent.core.values import Kind, Origin
-from agent.sandbox.faults import Effect, Operation
-from support.outside import START
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import START
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

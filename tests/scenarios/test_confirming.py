@@ -15,14 +15,14 @@ from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.core.when.renewal import RenewalPolicy
 from agent.errors import RefusedError
-from agent.sandbox.faults import Effect, Operation
-from support.outside import NO_ROUTE
-from support.rig import is_told
-from support.troubled import PowerCut
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import NO_ROUTE
+from support.simulated.rig import is_told
+from support.simulated.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.change.engine import Outcome
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 # -- a person's word ---------------------------------------------------------------------------------------------------

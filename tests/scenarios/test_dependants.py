@@ -16,10 +16,10 @@ from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time
 from agent.core.values import Kind
 from agent.core.when.renewal import RenewalPolicy
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 PATIENCE = timedelta(minutes=2)
 LIFETIME = timedelta(days=10)

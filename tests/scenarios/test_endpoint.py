@@ -12,13 +12,13 @@ from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
-from agent.sandbox.faults import Effect, Operation
-from support import campaigns
-from support.rig import is_told
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.rig import is_told
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 HOURS = timedelta(hours=2)  # two dozen of the longest waits for a network or a server

@@ -12,12 +12,12 @@ from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support.outside import START, THING
-from support.rig import is_told
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import START, THING
+from support.simulated.rig import is_told
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 CLAIM_ID = "iot-cert-agent-0042"
 OWN_ID = "gw-0042-cert-agent"

@@ -13,13 +13,13 @@ from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import DamagedError, RefusedError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support import campaigns
-from support.outside import NO_ROUTE
-from support.rig import is_told
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import NO_ROUTE
+from support.simulated.rig import is_told
+from support.suite import campaigns
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 

@@ -11,14 +11,14 @@ from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support.outside import NO_ROUTE, THING
-from support.rig import is_told
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import NO_ROUTE, THING
+from support.simulated.rig import is_told
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 # -- the daemon's session tells ----------------------------------------------------------------------------------------
 

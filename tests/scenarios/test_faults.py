@@ -13,9 +13,9 @@ import pytest
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
-from agent.sandbox.faults import Effect, Operation
-from support.faults import ASK, CONNECT, CREATE, NETWORK, POLICY, PROTOCOL, REGISTER, watch
-from support.rig import Rig, is_told
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.faults import ASK, CONNECT, CREATE, NETWORK, POLICY, PROTOCOL, REGISTER, watch
+from support.simulated.rig import Rig, is_told
 
 DAY = timedelta(days=1)
 

@@ -14,12 +14,12 @@ from agent.core.values import Kind
 from agent.core.when.retirement import outstanding
 from agent.errors import RefusedError, StoreError, StoreInDoubtError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from support.importing import PHASES, bring_in, brought, last, plan, uses
-from support.troubled import IN_DOUBT, PowerCut
+from agent.sandbox.replies.faults import Operation
+from support.shorthand.importing import PHASES, bring_in, brought, last, plan, uses
+from support.simulated.troubled import IN_DOUBT, PowerCut
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 # -- what is not begun -------------------------------------------------------------------------------------------------
 

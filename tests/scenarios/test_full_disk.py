@@ -16,18 +16,18 @@ from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind, Origin
 from agent.crypto import keys
 from agent.errors import StoreError
-from agent.sandbox.authority import Authority, key_to_pem, name
+from agent.sandbox.account.authority import Authority, key_to_pem, name
+from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from agent.sandbox.policies import GATEWAY
-from support.outside import DECADE, START, THING
-from support.troubled import PowerCut
+from agent.sandbox.replies.faults import Operation
+from support.simulated.outside import DECADE, START, THING
+from support.simulated.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.change.engine import Outcome
     from agent.core.values import CredentialSet
     from agent.operations.execute import Done
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 HOURS = timedelta(hours=2)  # two dozen of the longest waits for a disk

@@ -17,9 +17,9 @@ from agent.core.report import jobs
 from agent.core.report.screen import history_line
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError
-from agent.sandbox.faults import Effect, Operation
-from support.outside import START
-from support.rig import Rig, is_told
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import START
+from support.simulated.rig import Rig, is_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,14 +28,14 @@ from agent.daemon.record_reader import RecordReader
 from agent.dependants.deployer import Deployer
 from agent.dependants.report_file import REPORT
 from agent.operations import snapshot
-from agent.sandbox.authority import Authority
-from agent.store import change_log
+from agent.sandbox.account.authority import Authority
+from agent.store.notes import change_log
 from support import make
-from support.counting import calls, grows_no_faster
 from support.make import DAY, NOW
-from support.outside import START
-from support.rig import Rig
-from support.systemd import ME, Systemctl, lay, open_place
+from support.running.systemd import ME, Systemctl, lay, open_place
+from support.simulated.outside import START
+from support.simulated.rig import Rig
+from support.suite.counting import calls, grows_no_faster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

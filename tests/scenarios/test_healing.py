@@ -19,10 +19,10 @@ from agent.core.when.schedule import past_of
 from agent.errors import RefusedError
 from agent.operations.execute import Done, locked_out
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 

@@ -8,9 +8,9 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect
-from support.faults import CREATE, PROTOCOL, REGISTER, watch
-from support.rig import Rig, is_told
+from agent.sandbox.replies.faults import Effect
+from support.simulated.faults import CREATE, PROTOCOL, REGISTER, watch
+from support.simulated.rig import Rig, is_told
 
 
 def test_a_late_reply_is_never_taken_for_the_next_ones(gateway: Rig) -> None:

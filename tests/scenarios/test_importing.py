@@ -14,16 +14,16 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
 from agent.errors import CloudError, RefusedError
 from agent.operations.execute import locked_out
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from support.importing import DAY, HOUR, MINUTE, PHASES, bring_in, brought, last, plan, uses
-from support.outside import THING
-from support.troubled import PowerCut
+from agent.sandbox.replies.faults import Operation
+from support.shorthand.importing import DAY, HOUR, MINUTE, PHASES, bring_in, brought, last, plan, uses
+from support.simulated.outside import THING
+from support.simulated.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 NO_NETWORK = failures.unreachable("the endpoint", 8883, "Network is unreachable")
 

@@ -13,12 +13,12 @@ from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support.outside import NO_ROUTE, THING
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import NO_ROUTE, THING
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 FILES = ["key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.ladder import Rung
 from agent.core.values import Kind
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 

@@ -17,12 +17,12 @@ from agent.core.values import Kind, Origin
 from agent.core.when.renewal import RenewalPolicy, splay
 from agent.core.when.retirement import outstanding
 from agent.core.when.schedule import Past, Plan, Subject, Wishes, past_of, plan
-from agent.sandbox.authority import Authority
-from support.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
-from support.outside import START, THING
+from agent.sandbox.account.authority import Authority
+from support.shorthand.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
+from support.simulated.outside import START, THING
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 def shown(rig: Rig) -> int:

@@ -13,13 +13,13 @@ from agent.core.change.verbs import Verb
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support.outside import NO_ROUTE
-from support.rig import MINUTES
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import NO_ROUTE
+from support.simulated.rig import MINUTES
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 def alone(rig: Rig) -> Rig:

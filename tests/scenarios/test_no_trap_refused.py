@@ -14,12 +14,12 @@ from agent.core.failure.codes import Code
 from agent.core.values import Kind
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support.outside import NO_ROUTE, THING
-from support.rig import MINUTES
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import NO_ROUTE, THING
+from support.simulated.rig import MINUTES
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 # -- everything is refused ---------------------------------------------------------------------------------------------
 

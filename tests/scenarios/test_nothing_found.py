@@ -1,6 +1,7 @@
 """What a program reads where there is nothing: each verb with `--json` prints a line that fits its schema, always.
 
-Each line is held to the schema of its verb where it is printed: by `support.fleet_account`, and by `support.gateway`.
+Each line is held to the schema of its verb where it is printed: by `support.aws.fleet_account` and
+`support.running.gateway`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import cli
-from support.fleet_account import Operator
-from support.moto_account import emulated
+from support.aws.fleet_account import Operator
+from support.aws.moto_account import emulated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,9 +24,10 @@ from agent.core.values import Kind, Origin
 from agent.core.when.reconnect import ReconnectState, after_takeover
 from agent.core.when.schedule import Pause
 from agent.daemon.cloud.session import SessionStatus
-from support import campaigns, make
-from support.situations import OF_OTHERS, SITUATIONS, Situation, brought_into
-from support.told import DAY, ConnectedPlace
+from support import make
+from support.suite import campaigns
+from support.telling.situations import OF_OTHERS, SITUATIONS, Situation, brought_into
+from support.telling.told import DAY, ConnectedPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,11 +15,11 @@ from cryptography import x509
 
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
+from agent.sandbox.account.own_ca import make_ca
 from agent.sandbox.cloud import CREATE_TOPIC
-from agent.sandbox.front import Front
-from agent.sandbox.own_ca import make_ca
-from support.moto_account import signing_request
-from support.rig import Rig
+from agent.sandbox.network.front import Front
+from support.aws.moto_account import signing_request
+from support.simulated.rig import Rig
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 

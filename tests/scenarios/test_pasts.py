@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.sandbox.faults import Effect, Operation
-from support.outside import NO_ROUTE
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import NO_ROUTE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.pasts import LivedPast
-    from support.rig import Rig
+    from support.simulated.pasts import LivedPast
+    from support.simulated.rig import Rig
 
 
 def test_it_goes_on_where_its_past_ended(gateway: Rig) -> None:

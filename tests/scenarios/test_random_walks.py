@@ -19,10 +19,10 @@ from agent.core.failure import failures
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError, StoreInDoubtError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support import campaigns
-from support.rig import Rig
-from support.troubled import FULL, IN_DOUBT, NO_ROOM, PowerCut
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.rig import Rig
+from support.simulated.troubled import FULL, IN_DOUBT, NO_ROOM, PowerCut
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,15 +11,15 @@ from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
 from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError
-from agent.sandbox.faults import Effect, Operation
-from agent.sandbox.policies import GATEWAY
-from support.outside import THING
+from agent.sandbox.account.policies import GATEWAY
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.outside import THING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 SENTENCE = (
     "A rotation would make generation 3 with a new key, ask for one certificate and register it by the template "

@@ -9,10 +9,10 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 @pytest.mark.parametrize("effect", [Effect.REJECT, Effect.DENY, Effect.UNAUTHORISED])

@@ -12,13 +12,13 @@ from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
-from agent.sandbox.faults import Effect, Operation
-from support.rig import is_told
-from support.troubled import PowerCut
+from agent.sandbox.replies.faults import Effect, Operation
+from support.simulated.rig import is_told
+from support.simulated.troubled import PowerCut
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 CREATE, REGISTER = Operation.CREATE, Operation.REGISTER

@@ -14,11 +14,11 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import Retirement
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
-from support.retiring import DAY, only, waiting
+from agent.sandbox.replies.faults import TOKEN_MARK, Effect, Operation
+from support.shorthand.retiring import DAY, only, waiting
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 def sessions(rig: Rig) -> int:

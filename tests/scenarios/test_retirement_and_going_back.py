@@ -13,11 +13,11 @@ from agent.core.values import Kind, Origin
 from agent.core.when import retirement
 from agent.errors import RefusedError, StoreError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support.retiring import DAY, only, waiting
+from agent.sandbox.replies.faults import Effect, Operation
+from support.shorthand.retiring import DAY, only, waiting
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 # -- what it means for going back --------------------------------------------------------------------------------------
 

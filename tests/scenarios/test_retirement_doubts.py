@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from agent.cli.outcomes import Ending, tell_outcome
+from agent.cli.carrying.outcomes import Ending, tell_outcome
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.exit_codes import Exit
 from agent.core.report.screen import history_line
 from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from support.retiring import DAY, only, waiting
+from agent.sandbox.replies.faults import Effect, Operation
+from support.shorthand.retiring import DAY, only, waiting
 
 if TYPE_CHECKING:
-    from agent.cli.output import Output
-    from support.rig import Rig
+    from agent.cli.writing.output import Output
+    from support.simulated.rig import Rig
 
 
 def test_what_another_program_may_use_is_not_asked_for(gateway: Rig) -> None:

@@ -14,13 +14,13 @@ from agent.core.change.decide import Limits
 from agent.core.change.lifecycle import Phase
 from agent.core.values import KeyAlgorithm, Kind, Origin
 from agent.errors import RefusedError
-from agent.sandbox.authority import AWS_NOT_AFTER
+from agent.sandbox.account.authority import AWS_NOT_AFTER
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Operation
-from agent.store import generations
+from agent.sandbox.replies.faults import Operation
+from agent.store.sets import generations
 from agent.system import clock
-from support.outside import THING
-from support.rig import Rig
+from support.simulated.outside import THING
+from support.simulated.rig import Rig
 
 if TYPE_CHECKING:
     from pathlib import Path

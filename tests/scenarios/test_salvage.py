@@ -12,16 +12,16 @@ from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
-from agent.sandbox.faults import Operation
-from support.anchors import anchors, of
-from support.outside import THING
-from support.troubled import PowerCut
+from agent.sandbox.replies.faults import Operation
+from support.shorthand.anchors import anchors, of
+from support.simulated.outside import THING
+from support.simulated.troubled import PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 def locked_out_but_for(gateway: Rig, number: int) -> None:

@@ -9,10 +9,10 @@ import pytest
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import StoreInDoubtError
-from support.troubled import IN_DOUBT
+from support.simulated.troubled import IN_DOUBT
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 def test_a_generation_whose_last_sync_failed_is_synced_before_it_is_used(gateway: Rig) -> None:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.cli.follow import Follower
+from agent.cli.carrying.follow import Follower
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import HOLDING, FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import StoreError
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 from agent.worker.carrying import Carrying
-from support.rig import is_told
-from support.troubled import IN_DOUBT, NO_ROOM
+from support.simulated.rig import is_told
+from support.simulated.troubled import IN_DOUBT, NO_ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.change.engine import Outcome
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 CREATE, REGISTER = Operation.CREATE, Operation.REGISTER
 EVER = float("inf")

@@ -1,6 +1,7 @@
 """Whatever is not as it should be with a gateway stands in all that tell of it, in the words that are written down.
 
-What each says is made by running it; see `support.told` for how the table in `tests/data/told.json` is written anew.
+What each says is made by running it; `support.telling.told` says how the table in `tests/data/told.json` is written
+anew.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from support.situations import OF_OTHERS, SILENT, SITUATIONS, told
-from support.told import REMEDIES, TABLE, TELLERS, Told
+from support.telling.situations import OF_OTHERS, SILENT, SITUATIONS, told
+from support.telling.told import REMEDIES, TABLE, TELLERS, Told
 
 WRITTEN: dict[str, Told] = json.loads(TABLE.read_text())
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def test_what_is_told(name: str) -> None:
     """Each teller says what is written down."""
     if name in OF_OTHERS and os.geteuid() != 0:
         pytest.skip("root alone may give a file to another user")
-    assert told(name) == WRITTEN[name], "PYTHONPATH=tests python -m support.told writes the table anew"
+    assert told(name) == WRITTEN[name], "PYTHONPATH=tests python -m support.telling.told writes the table anew"
 
 
 @pytest.mark.parametrize("name", SITUATIONS)

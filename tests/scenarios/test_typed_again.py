@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.cli import parser
+from agent.cli.command_line import parser
 from agent.core.change.lifecycle import Phase
 from agent.core.change.verbs import Verb
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
-from agent.sandbox.faults import Operation
-from support import campaigns
-from support.outside import THING
-from support.troubled import PowerCut
+from agent.sandbox.replies.faults import Operation
+from support.simulated.outside import THING
+from support.simulated.troubled import PowerCut
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.values import CredentialSet, TrustBundle
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 ISSUING = (
     Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED,

@@ -15,8 +15,8 @@ from agent.backend.decide.vending import MOST_FAILURES, MOST_REQUESTS, REFUSAL
 from agent.backend.handlers.vending import LONGEST_BODY
 from agent.backend.names import Metric
 from agent.backend.values import DeviceState, Status
-from support import campaigns
-from support.account import ADDRESS, DAY, HOUR, MINUTE, TOKEN, World, certificate_id, request
+from support.aws.account import ADDRESS, DAY, HOUR, MINUTE, TOKEN, World, certificate_id, request
+from support.suite import campaigns
 
 ELSEWHERE = "203.0.113.9"
 REFUSED = {"code": 403, "message": REFUSAL}

@@ -15,12 +15,12 @@ from agent.core.failure.codes import Code
 from agent.core.failure.readmission import command
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
-from agent.sandbox.vending import answer_of, said
-from support.buyer import SERIAL, Buyer, buyer
-from support.outside import THING
-from support.rig import Rig, is_told
-from support.troubled import PowerCut
+from agent.sandbox.network.vending import answer_of, said
+from agent.sandbox.replies.faults import Effect, Operation
+from support.aws.buyer import SERIAL, Buyer, buyer
+from support.simulated.outside import THING
+from support.simulated.rig import Rig, is_told
+from support.simulated.troubled import PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

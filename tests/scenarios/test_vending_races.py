@@ -13,7 +13,7 @@ from agent.backend.decide.vending import SET_ASIDE
 from agent.backend.errors import UnavailableError
 from agent.backend.names import Metric
 from agent.backend.values import CertificateOrigin, DeviceState, Status
-from support.account import DAY, HOUR, OWN, World, intrude, request
+from support.aws.account import DAY, HOUR, OWN, World, intrude, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

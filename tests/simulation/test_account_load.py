@@ -9,8 +9,8 @@ import pytest
 from agent.backend.handlers import sweep
 from bench import account
 from bench.account import DEVICES, QUOTAS
-from support import fleetload
-from support.fleetload import IOT, READS, REGISTERS, ROUND, WRITES, Load
+from support.years import fleetload
+from support.years.fleetload import IOT, READS, REGISTERS, ROUND, WRITES, Load
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fleet-operator.md").read_text().splitlines()
 

@@ -11,13 +11,13 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from agent.config.reader import parse
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.trust import inbox
 from agent.trust.archives import pack
 from agent.trust.install import Receiver, conclude
 from agent.trust.tuf_publisher import ROLES, Publication, publish
-from support import campaigns
-from support.rig import Rig
+from support.simulated.rig import Rig
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent.config.values import Config
     from agent.operations.wiring import Parts
     from agent.store.store import Store
-    from support.simulator import SimulatedClock
+    from support.simulated.simulator import SimulatedClock
 
 FLEET = len(campaigns.places(200, 8))
 DROP = "fleet-2027-03.tar"

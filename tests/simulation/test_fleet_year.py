@@ -12,9 +12,9 @@ import pytest
 from agent.core.change.decide import Limits
 from agent.core.when.maintenance import MaintenanceWindow
 from agent.core.when.renewal import RenewalPolicy, renewal_window
-from support import campaigns
-from support.fleetpeaks import LONGEST_DELAY, Peaks, peaks
-from support.fleetyear import (
+from support.suite import campaigns
+from support.years.fleetpeaks import LONGEST_DELAY, Peaks, peaks
+from support.years.fleetyear import (
     CONNECTIONS,
     CONNECTS_PER_SECOND,
     DAY,

@@ -9,10 +9,10 @@ from functools import cache
 import pytest
 
 from agent.core.change.decide import Limits
-from support import campaigns
-from support.fleetpeaks import LONGEST_DELAY
-from support.fleetyear import DAY, HOUR, YEAR
-from support.sessionyear import CLOCKLESS, MODES, REVOCATIONS, STORY, YearVisited, line, visited
+from support.suite import campaigns
+from support.years.fleetpeaks import LONGEST_DELAY
+from support.years.fleetyear import DAY, HOUR, YEAR
+from support.years.sessionyear import CLOCKLESS, MODES, REVOCATIONS, STORY, YearVisited, line, visited
 
 GATEWAYS = len(campaigns.places(8, 2))
 SOON = timedelta(minutes=1)  # two attempts after the first

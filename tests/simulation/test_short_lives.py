@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from agent.core.change.decide import Limits
-from support.fleetpeaks import LONGEST_DELAY
-from support.fleetyear import DAY, HOUR, FleetStory, Year
-from support.shortlives import Fleet, ShortLivesToll, story
+from support.years.fleetpeaks import LONGEST_DELAY
+from support.years.fleetyear import DAY, HOUR, FleetStory, Year
+from support.years.shortlives import Fleet, ShortLivesToll, story
 
 SAMPLE = Fleet(gateways=50, away=10)
 

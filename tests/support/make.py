@@ -21,7 +21,7 @@ from agent.core.timekeeping import BUILD_TIME, ClockState, Reading
 from agent.core.values import CertificateFacts, Kind, Manifest, Origin
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 from agent.core.when.schedule import Plan, Wishes
-from support import campaigns
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import parallel
 from support.boot import images
 from support.boot.installed import Installed
 from support.boot.machine import Machine
-from support.surroundings import in_ci
+from support.suite import parallel
+from support.suite.surroundings import in_ci
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

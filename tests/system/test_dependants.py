@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from support.boot.dependants import (
     CERTS,
     HOOKS,

@@ -9,7 +9,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from support import campaigns
 from support.boot.dependants import (
     CERTS,
     HOOKS,
@@ -26,6 +25,7 @@ from support.boot.dependants import (
 )
 from support.boot.installed import CONFIG
 from support.boot.machine import SERVICE, STATE, Machine, until
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.sandbox.authority import Authority
-from support import campaigns
+from agent.sandbox.account.authority import Authority
 from support.boot.installed import CONFIG
 from support.boot.machine import SERVICE, STATE, Machine, listens_to_inbox, until
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

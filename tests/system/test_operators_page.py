@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.aws.cloudtools import tool
 from support.boot import images
 from support.boot.installed import CONFIG, edited
 from support.boot.machine import SERVICE, Machine, until
-from support.cloudtools import tool
+from support.documents.pages import ROOT, blocks, lines, section
 from support.emulator.account import MQTT_PORT, PORT, REGION, Account, own_network
-from support.gateway import COMMAND
-from support.pages import ROOT, blocks, lines, section
+from support.running.gateway import COMMAND
 
 if TYPE_CHECKING:
     from pathlib import Path

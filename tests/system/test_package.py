@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.sandbox.faults import Effect, Fault, Operation
+from agent.sandbox.replies.faults import Effect, Fault, Operation
 from support.boot import images
 from support.boot.machine import SERVICE, STATE, until
 

@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from agent.sandbox.authority import Authority, name
+from agent.sandbox.account.authority import Authority, name
+from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import GATEWAY
 from support.boot.installed import THING, TOKEN
 from support.boot.machine import SERVICE, STATE, Done, Machine, until
-from support.pages import blocks, lines, section
+from support.documents.pages import blocks, lines, section
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ import pytest
 
 from support.boot import images
 from support.boot.machine import Machine, until
-from support.pages import ROOT, blocks, lines, section
-from support.rehearsal import rehearse
+from support.documents.pages import ROOT, blocks, lines, section
+from support.running.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

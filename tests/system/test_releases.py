@@ -12,7 +12,7 @@ import pytest
 from support.boot import images
 from support.boot.installed import Installed
 from support.boot.machine import SERVICE, Machine
-from support.surroundings import lacks
+from support.suite.surroundings import lacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

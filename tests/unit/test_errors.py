@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from agent.errors import AgentError, ConfigError, StoreError, StoreInDoubtError
-from agent.store import disk
+from agent.store.files import disk
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.cloud import Request, Status
-from support.ran import Ran
+from support.suite.ran import Ran
 from support.walkkit import disk, pairs, steps
 from support.walkkit.disk import Harm
 from support.walkkit.endings import Ending, Rung

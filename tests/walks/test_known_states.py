@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns
+from support.suite import campaigns
 from support.walkkit import known
 from support.walkkit.telling import tell
 

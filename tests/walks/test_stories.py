@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns
+from support.suite import campaigns
 from support.walkkit import chance
 from support.walkkit.chance import FILES, LIVES
 from support.walkkit.disk import Harm

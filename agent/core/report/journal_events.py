@@ -8,7 +8,7 @@ Rules:
   the two.
 * The priority says who should look: errors need a person, warnings may, the rest is for the record. What the agent
   gets over by itself, such as a lost network, is no error.
-* Nothing here writes anything; see `agent.system.journal`.
+* Nothing here writes anything; see `agent.system.service.journal`.
 """
 
 from __future__ import annotations

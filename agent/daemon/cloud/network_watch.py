@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.daemon.loop import Alarm
-from agent.system.netlink import adopted_uplink, open_uplink, routes
-from agent.system.own_connections import cut_off
+from agent.system.watches.netlink import adopted_uplink, open_uplink, routes
+from agent.system.watches.own_connections import cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable

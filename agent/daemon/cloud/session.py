@@ -28,7 +28,7 @@ from agent.core.when.reconnect import STEADY, NextConnect, ReconnectState, after
 from agent.errors import CloudError, StoreError
 from agent.iotcore.async_client import Link
 from agent.iotcore.client_options import STOP_TIMEOUT, Connector, spacing
-from agent.store import disk
+from agent.store.files import disk
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from agent.daemon.hearing import Hearing
 from agent.daemon.loop import Alarm
 from agent.system.files import is_there
-from agent.system.inotify import open_directory_watch
+from agent.system.watches.inotify import open_directory_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.daemon.loop import Loop
-    from agent.system.inotify import DirectoryWatch
+    from agent.system.watches.inotify import DirectoryWatch
 
 SETTLE = 1.0  # seconds after the file is complete, in which its owner and mode may still be set
 

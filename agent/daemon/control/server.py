@@ -31,8 +31,8 @@ from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import PlainError
 from agent.daemon.control.client import Client, ClientLimits, ServerContext
 from agent.errors import AgentError, StoreError
-from agent.store import disk
-from agent.store.durable import ASIDE, TEMPORARY, move_unsynced, put_away
+from agent.store.files import disk
+from agent.store.files.durable import ASIDE, TEMPORARY, move_unsynced, put_away
 from agent.system.peers import Peer, Role, peer_of
 
 if TYPE_CHECKING:

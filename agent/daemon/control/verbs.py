@@ -30,7 +30,7 @@ from agent.core.when import retirement
 from agent.core.when.schedule import LONGEST_PAUSE, Pause
 from agent.core.worker_protocol import Do, Order
 from agent.errors import AgentError, RefusedError
-from agent.store import reported
+from agent.store.notes import reported
 from agent.system.peers import Role, behind
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from agent.daemon.hearing import Hearing
 from agent.daemon.loop import Alarm
 from agent.system.clock import monotonic
-from agent.system.inotify import Place, open_change_watch
+from agent.system.watches.inotify import Place, open_change_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agent.daemon.loop import Loop
-    from agent.system.inotify import ChangeWatch
+    from agent.system.watches.inotify import ChangeWatch
 
 SETTLE = 1.0  # seconds after the first sign: a copy is seldom one system call
 HALF = 30.0  # seconds in which a person who has replaced one file of a pair may replace the other

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from agent.daemon.hearing import Hearing
 from agent.errors import StoreError
 from agent.system.clock import monotonic
-from agent.system.inotify import open_directory_watch
+from agent.system.watches.inotify import open_directory_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.daemon.loop import Loop
-    from agent.system.inotify import DirectoryWatch
+    from agent.system.watches.inotify import DirectoryWatch
     from agent.trust.inbox import Drop, Survey
 
 QUIET = 30.0  # seconds without a change

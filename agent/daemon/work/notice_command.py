@@ -2,7 +2,7 @@
 
 It runs as the daemon's user in a session of its own, with a fixed environment and none of the daemon's descriptors.
 What it is told is a file in memory, so it need not read; of what it writes so much goes to the journal as of
-any program, see `agent.system.outputs`.
+any program, see `agent.system.processes.outputs`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
-from agent.store.ownership import not_to_be_run
-from agent.system import children, descriptors, memory, outputs
+from agent.store.files.ownership import not_to_be_run
+from agent.system import children, descriptors
+from agent.system.processes import memory, outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

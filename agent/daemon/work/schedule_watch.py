@@ -19,7 +19,7 @@ from agent.daemon.work.credential_watch import CredentialWatch
 from agent.daemon.work.inbox_watch import InboxWatch
 from agent.daemon.work.queue import Work
 from agent.errors import StoreError
-from agent.store.confirmations import ConfirmationDirectory
+from agent.store.notes.confirmations import ConfirmationDirectory
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:

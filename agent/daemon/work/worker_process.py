@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from agent.core.jsonio import PlainError
 from agent.core.worker_protocol import MAX_LINE, End, Order, WorkerError, decode_answer, encode_order
 from agent.daemon.loop import Alarm
-from agent.system import children, descriptors, memory
+from agent.system import children, descriptors
+from agent.system.processes import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

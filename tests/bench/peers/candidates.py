@@ -25,7 +25,7 @@ from urllib.request import urlopen
 from bench import place
 from bench.peers.usable import trusted_elsewhere
 from bench.place import FLOORS, THING, BenchError, LinkWatch
-from support import gateway
+from support.running import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from agent.backend.values import Status
-from agent.sandbox.authority import fingerprint
-from agent.sandbox.policies import GATEWAY
+from agent.sandbox.account.authority import fingerprint
+from agent.sandbox.account.policies import GATEWAY
 from bench.place import THING
 
 if TYPE_CHECKING:

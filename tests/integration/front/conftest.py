@@ -9,7 +9,7 @@ import pytest
 
 from agent.sandbox.cloud import Cloud
 from agent.sandbox.service import LocalCloud
-from support.front import Identity, Wire, client_context, device, now
+from support.running.front import Identity, Wire, client_context, device, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,12 +12,12 @@ import pytest
 from awscrt.mqtt_request_response import ClientOptions as RequestOptions
 from awsiot import ServiceStreamOptions, V2ServiceException, iotjobs, iotshadow
 
+from agent.sandbox.account.policies import Policy
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.connection import MAX_FILTERS, MAX_SUBSCRIPTIONS
-from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
-from agent.sandbox.jobs import JobStatus
-from agent.sandbox.policies import Policy
-from support.front import (
+from agent.sandbox.network.connection import MAX_FILTERS, MAX_SUBSCRIPTIONS
+from agent.sandbox.replies.faults import TOKEN_MARK, Effect, Fault, Operation
+from agent.sandbox.services.jobs import JobStatus
+from support.running.front import (
     AGENT,
     NOTIFY,
     OWN_TOPIC,

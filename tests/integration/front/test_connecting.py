@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.sandbox.authority import Authority, KeyPair, key_to_pem, name
+from agent.sandbox.account.authority import Authority, KeyPair, key_to_pem, name
+from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.connection import REFUSALS
-from agent.sandbox.faults import Effect, Fault, Operation
-from agent.sandbox.policies import GATEWAY
-from support.front import PATIENCE, SHORT, THING, ConnAck, Identity, Sdk, Wire, client_context, device, now
+from agent.sandbox.network.connection import REFUSALS
+from agent.sandbox.replies.faults import Effect, Fault, Operation
+from support.running.front import PATIENCE, SHORT, THING, ConnAck, Identity, Sdk, Wire, client_context, device, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable

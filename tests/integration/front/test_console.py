@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.console import Console, OrderError
-from support.front import THING, Wire, ask, device, disconnect, now, wait_for_live
+from agent.sandbox.process.console import Console, OrderError
+from support.running.front import THING, Wire, ask, device, disconnect, now, wait_for_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from awscrt import mqtt5 as sdk
 
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.service import LocalCloud
-from support.front import (
+from support.running.front import (
     NO,
     OWN_TOPIC,
     PATIENCE,

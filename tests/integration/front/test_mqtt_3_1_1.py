@@ -15,10 +15,10 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt_connection_builder
 
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.connection import MAX_FILTERS
-from agent.sandbox.faults import Effect, Fault, Operation
-from agent.sandbox.packets import MAX_PACKET
-from support.front import (
+from agent.sandbox.network.connection import MAX_FILTERS
+from agent.sandbox.network.packets import MAX_PACKET
+from agent.sandbox.replies.faults import Effect, Fault, Operation
+from support.running.front import (
     ACCEPTED,
     AGENT,
     NOTIFY,
@@ -39,7 +39,7 @@ from support.front import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.sandbox.authority import KeyPair
+    from agent.sandbox.account.authority import KeyPair
     from agent.sandbox.service import LocalCloud
 
 # -- the SDK -----------------------------------------------------------------------------------------------------------

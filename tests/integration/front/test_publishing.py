@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.sandbox.authority import KeyPair, name
+from agent.sandbox.account.authority import KeyPair, name
 from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Status
-from agent.sandbox.connection import MAX_SUBSCRIPTIONS
-from agent.sandbox.faults import Effect, Fault, Operation
-from support.front import (
+from agent.sandbox.network.connection import MAX_SUBSCRIPTIONS
+from agent.sandbox.replies.faults import Effect, Fault, Operation
+from support.running.front import (
     ACCEPTED,
     NO,
     OWN_TOPIC,

@@ -10,8 +10,8 @@ import mqtt5
 import pytest
 
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.sessions import ClientSession, gaps
-from support.front import AGENT, OWN_TOPIC, THING, Wire, device, disconnect, publish, wait_for_live
+from agent.sandbox.network.sessions import ClientSession, gaps
+from support.running.front import AGENT, OWN_TOPIC, THING, Wire, device, disconnect, publish, wait_for_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import AgentError
-from agent.sandbox import mosquitto as mosquitto_module
-from agent.sandbox.mosquitto import Mosquitto
+from agent.sandbox.network import mosquitto as mosquitto_module
+from agent.sandbox.network.mosquitto import Mosquitto
 from agent.sandbox.service import LocalCloud
-from support.front import Wire, client_context, device
+from support.running.front import Wire, client_context, device
 
 if TYPE_CHECKING:
     from pathlib import Path

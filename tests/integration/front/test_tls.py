@@ -11,10 +11,10 @@ import mqtt5
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.sandbox.authority import Authority, KeyPair
-from agent.sandbox.front import ALPN
+from agent.sandbox.account.authority import Authority, KeyPair
+from agent.sandbox.network.front import ALPN
 from agent.sandbox.service import LocalCloud
-from support.front import AGENT, PATIENCE, THING, Sdk, Wire, client_context, device, now
+from support.running.front import AGENT, PATIENCE, THING, Sdk, Wire, client_context, device, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable

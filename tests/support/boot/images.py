@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support import campaigns
 from support.boot.machine import Machine
-from support.surroundings import lacks
+from support.suite import campaigns
+from support.suite.surroundings import lacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -23,7 +23,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from support import campaigns
 from support.crashkit import marks
 from support.crashkit.disk import (
     ROOT,
@@ -39,6 +38,7 @@ from support.crashkit.disk import (
     Write,
 )
 from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, frozen
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import StoreError
-from agent.store import durable
+from agent.store.files import durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,6 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.jsonio import PlainError
 from agent.errors import AgentError
 from agent.store.store import Store
-from support import campaigns
 from support.crashkit import invariants, scripts, stepper, syscalls
 from support.crashkit.alice import CrashState, DeathError, Recorder, numbered_states
 from support.crashkit.invariants import InvariantError
@@ -28,6 +27,7 @@ from support.crashkit.scenarios import Scenario, Workplace
 from support.crashkit.scripts import Verdict
 from support.crashkit.stepper import HarnessError
 from support.crashkit.tree import Frozen, Tree, differences, frozen, snapshot
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

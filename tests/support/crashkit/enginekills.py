@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
 from agent.errors import AgentError
-from agent.sandbox.faults import Effect, Fault, Operation
+from agent.sandbox.replies.faults import Effect, Fault, Operation
 from agent.store.store import Store
-from support import campaigns
 from support.crashkit import campaign, invariants, stepper, syscalls
 from support.crashkit.gateway import LIMITS, ChangeEnding, Mirror, MirroredGateway
 from support.crashkit.invariants import InvariantError
 from support.crashkit.scenarios import Workplace
 from support.crashkit.stepper import HarnessError
 from support.crashkit.tree import Tree, snapshot
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

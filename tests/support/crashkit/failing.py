@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.store.store import Store
-from support import campaigns
 from support.crashkit import invariants, scripts, stepper, syscalls
 from support.crashkit.campaign import CampaignReport, Case, spread
 from support.crashkit.invariants import InvariantError
 from support.crashkit.scenarios import NAMES, Scenario, Workplace, scenarios
 from support.crashkit.stepper import Failing, Raised
 from support.crashkit.tree import FILE, Tree, differences, frozen, snapshot
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ def fail_everywhere(segment: Segment, *, one_in: int) -> CampaignReport:
 def says_nothing_about_data(fault: Failing, call: str) -> bool:
     """Whether a fault passes, so that nothing may be taken for damaged because of it.
 
-    An unreadable block may, and what its owner may not read is damage: see `agent.store.generations.owners`.
+    An unreadable block may, and what its owner may not read is damage: see `agent.store.sets.generations.owners`.
     """
     if fault.number == errno.EACCES:
         return not fault.sticky and call not in READING

@@ -23,15 +23,15 @@ from agent.core.values import Candidate, Kind, Origin
 from agent.crypto import keys, x509
 from agent.crypto.materials import SoftwareMaterials
 from agent.operations.execute import Operations
-from agent.sandbox.authority import Authority, fingerprint
+from agent.sandbox.account.authority import Authority, fingerprint
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.faults import Operation
+from agent.sandbox.replies.faults import Operation
 from agent.store.store import Store
 from agent.system import clock
 from support.crashkit.bugs import replaced
 from support.crashkit.invariants import InvariantError
-from support.simulator import SimulatedClock, SimulatedEndpoint
-from support.unheard import Unheard
+from support.simulated.simulator import SimulatedClock, SimulatedEndpoint
+from support.simulated.unheard import Unheard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from agent.ports import CreatedCertificate
-    from support.simulator import SimulatedSession
+    from support.simulated.simulator import SimulatedSession
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits(probation=timedelta(minutes=2))

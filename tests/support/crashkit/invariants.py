@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.crypto import keys
 from agent.errors import AgentError
-from agent.store import generations
+from agent.store.sets import generations
 from agent.store.store import Store
 from support.crashkit.material import NOW
 from support.crashkit.tree import Frozen, differences, frozen, snapshot

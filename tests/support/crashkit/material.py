@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from agent.core.values import CredentialSet, KeyAlgorithm, Kind, Manifest, Origin, TrustBundle
 from agent.crypto import keys, x509
-from agent.sandbox.authority import Authority, name
+from agent.sandbox.account.authority import Authority, name
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 THING = "gw-0001"

@@ -15,7 +15,6 @@ from agent.core.change.reserve import LACKING
 from agent.core.jsonio import PlainError
 from agent.errors import AgentError
 from agent.store.store import Store
-from support import campaigns
 from support.crashkit import campaign, failing, invariants, stepper
 from support.crashkit.alice import CrashState, Recorder, numbered_states
 from support.crashkit.invariants import InvariantError
@@ -23,6 +22,7 @@ from support.crashkit.material import NOW
 from support.crashkit.scenarios import Workplace, rotated
 from support.crashkit.stepper import Failing, Raised
 from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, differences, frozen, snapshot
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

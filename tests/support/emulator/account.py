@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from support.cloudtools import tool
-from support.stack import ACCOUNT, builder
+from support.aws.cloudtools import tool
+from support.aws.stack import ACCOUNT, builder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

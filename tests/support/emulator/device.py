@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from agent.backend.decide.admission import fingerprint
 from agent.backend.names import SERIAL_PARAMETER, TOKEN_PARAMETER
 from support.emulator.account import CREDENTIALS_PORT, MQTT_PORT
-from support.gateway import Gateway
+from support.running.gateway import Gateway
 
 if TYPE_CHECKING:
     from pathlib import Path

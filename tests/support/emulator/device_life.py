@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.backend import names
-from support.application import Application
 from support.emulator.device import armed, shipped
 from support.emulator.fleet_operator import Administrator
+from support.running.application import Application
 
 if TYPE_CHECKING:
     from pathlib import Path

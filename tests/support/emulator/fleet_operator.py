@@ -11,8 +11,8 @@ from io import StringIO
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.output import Output
-from agent.cli.parser import parse
+from agent.cli.command_line.parser import parse
+from agent.cli.writing.output import Output
 from agent.errors import AgentError
 from agent.fleet import verbs
 from agent.fleet.task import OperatorTerminal

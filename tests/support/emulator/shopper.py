@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agent.sandbox.authority import Authority
-from agent.sandbox.vending import VendingFront
+from agent.sandbox.account.authority import Authority
+from agent.sandbox.network.vending import VendingFront
 from support.emulator.account import PORT
 from support.emulator.device import Device
-from support.ran import Ran
+from support.suite.ran import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,8 +102,16 @@ class Shopper(Device):
 """
 
     def dies(self, step: int, *arguments: str) -> Ran:
-        """Run the command and have it killed before a step that lasts; see `support.dying`."""
-        typed = [sys.executable, "-m", "support.dying", str(step), str(self.steps), "--config", str(self.config)]
+        """Run the command and have it killed before a step that lasts; see `support.running.dying`."""
+        typed = [
+            sys.executable,
+            "-m",
+            "support.running.dying",
+            str(step),
+            str(self.steps),
+            "--config",
+            str(self.config),
+        ]
         environment: dict[str, Any] = {**os.environ, "PYTHONPATH": str(TESTS)}
         ran = subprocess.run(
             [*typed, *arguments], check=False, env=environment, cwd=self.directory, capture_output=True, text=True

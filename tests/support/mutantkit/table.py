@@ -120,7 +120,7 @@ MUTANTS = (
         breaks="A damaged generation is nothing to go back to.",
         old="before != number and …is_whole(before):",
         new="before != number:",
-        killers=("tests/unit/store/test_links.py::test_a_damaged_generation_does_not_become_previous",),
+        killers=("tests/unit/store/sets/test_links.py::test_a_damaged_generation_does_not_become_previous",),
     ),
     Mutant(
         name="recovery-to-a-condemned-set",
@@ -134,7 +134,7 @@ MUTANTS = (
         breaks="Recovery puts only whole generations in use.",
         old="if …is_whole(candidate):",
         new="if candidate:",
-        killers=("tests/unit/store/test_readings.py::test_recovery_sees_what_rotted_unseen",),
+        killers=("tests/unit/store/sets/test_readings.py::test_recovery_sees_what_rotted_unseen",),
     ),
     Mutant(
         name="half-erased-under-a-whole-name",
@@ -163,28 +163,28 @@ MUTANTS = (
         breaks="A staged key that is not the certificate's is written anew.",
         old="keep = {KEY} if KEY in present and …read(dir_fd, KEY, MAX_FILE) == files[KEY] else",
         new="keep = {KEY} if KEY in present else",
-        killers=("tests/unit/store/test_generations.py::test_preparing_keeps_no_staged_key_that_is_another",),
+        killers=("tests/unit/store/sets/test_generations.py::test_preparing_keeps_no_staged_key_that_is_another",),
     ),
     Mutant(
         name="generation-of-another-number",
         breaks="A generation that lies under another's number is damaged.",
         old="if found.number != number:",
         new="if not found.number:",
-        killers=("tests/unit/store/test_generations.py::test_a_generation_under_another_number_is_seen",),
+        killers=("tests/unit/store/sets/test_generations.py::test_a_generation_under_another_number_is_seen",),
     ),
     Mutant(
         name="rename-over-a-generation",
         breaks="A directory gets its final name only when that is free.",
         old="if …exists(dir_fd, new): raise StoreError(",
         new="if not new: raise StoreError(",
-        killers=("tests/unit/store/test_durable.py::test_renaming_needs_a_free_name",),
+        killers=("tests/unit/store/files/test_durable.py::test_renaming_needs_a_free_name",),
     ),
     Mutant(
         name="file-beyond-its-limit",
         breaks="A file is read up to its limit and no further.",
         old="if len(data) > limit: raise DamagedError(",
         new="if not limit: raise DamagedError(",
-        killers=("tests/unit/store/test_disk.py::test_an_oversize_file_is_refused",),
+        killers=("tests/unit/store/files/test_disk.py::test_an_oversize_file_is_refused",),
     ),
     # -- trust ---------------------------------------------------------------------------------------------------------
     Mutant(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.config.reader import parse
 from agent.errors import BundleError, RefusedError
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.trust import install
 from agent.trust.install import Receiver
-from support import signing
-from support.outside import START
+from support.publishing import signing
+from support.simulated.outside import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from agent.config.values import Config
     from agent.operations.wiring import Parts
-    from support.rig import Rig
-    from support.signing import Publisher
+    from support.publishing.signing import Publisher
+    from support.simulated.rig import Rig
 
 DAY = timedelta(days=1)
 DROP = "bundle.tar"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import Unit
 from support import make
-from support.daemon_rig import OLD
 from support.make import DAY, NOW
+from support.running.daemon_rig import OLD
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,9 +12,9 @@ import pytest
 
 from agent.core.aws.endpoints import Proxy
 from agent.errors import BundleError
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.trust.download import Downloader
-from support.depot import Depot, DepotFault
+from support.network.depot import Depot, DepotFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

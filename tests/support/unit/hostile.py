@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.core.jsonio import PlainError
-from support import campaigns
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from agent.crypto import import_files
 from agent.errors import MaterialError
-from agent.sandbox.authority import Authority, name
+from agent.sandbox.account.authority import Authority, name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,13 @@ import pytest
 
 from agent.config.reader import parse
 from agent.errors import BundleError
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.trust import install
 from agent.trust.install import Receiver
-from support import signing
-from support.outside import START
-from support.rig import Rig
-from support.signing import Publisher
+from support.publishing import signing
+from support.publishing.signing import Publisher
+from support.simulated.outside import START
+from support.simulated.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,12 @@ import boto3
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.handlers.signing import sign
 from agent.fleet.decide.own_ca import is_guarded
-from support.moto_account import signing_request
-from support.own_signer import sign_digests
+from support.aws.moto_account import signing_request
+from support.aws.own_signer import sign_digests
 
 if TYPE_CHECKING:
     from agent.backend.values import Signer
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-sign"
 PROVIDER = "arn:aws:iot:eu-west-1:123456789012:certificateprovider/iot-cert"

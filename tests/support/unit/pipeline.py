@@ -13,10 +13,10 @@ from tuf.api.metadata import Metadata
 
 from agent import cli
 from agent.core.timekeeping import ClockState, Reading
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.trust.archives import read_directory
 from agent.trust.tuf_client import BundleReader, Files, SignedBundle
-from support.ran import Ran
+from support.suite.ran import Ran
 
 if TYPE_CHECKING:
     import pytest

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.sandbox.authority import AWS_NOT_AFTER, name
+from agent.sandbox.account.authority import AWS_NOT_AFTER, name
+from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Cloud, Entry, Status
-from agent.sandbox.policies import GATEWAY
 
 if TYPE_CHECKING:
-    from agent.sandbox.answers import Answer, Reply
+    from agent.sandbox.replies.answers import Answer, Reply
 
 THING = "gw-1"
 START = datetime(2027, 3, 1, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from agent.daemon.control.client import Client, ClientLimits
 from agent.daemon.control.server import ControlSocket
 from agent.daemon.loop import Loop
 from agent.system.peers import Role, role_of
-from support.surroundings import need_root
+from support.suite.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.failure.failure import Failure
-    from support.office import HandClock
+    from support.running.office import HandClock
 
 
 class ObedientLink:

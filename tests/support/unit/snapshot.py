@@ -16,7 +16,7 @@ from agent.operations import snapshot
 
 if TYPE_CHECKING:
     from agent.config.values import Config
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

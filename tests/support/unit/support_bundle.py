@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from agent.core.values import KeyAlgorithm
 from agent.crypto.keys import generate
-from support import warm
-from support.servers import closed_port
+from support.network.servers import closed_port
+from support.suite import warm
 
 if TYPE_CHECKING:
     import subprocess
 
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from agent import cli
 from agent.core.values import Kind
 from agent.crypto.x509 import read_bundle
-from agent.sandbox.authority import Authority, fingerprint
+from agent.sandbox.account.authority import Authority, fingerprint
 from agent.store.store import Store
-from support import signing
-from support.ran import Ran
-from support.rig import Rig
-from support.servers import closed_port
-from support.signing import Publisher
+from support.network.servers import closed_port
+from support.publishing import signing
+from support.publishing.signing import Publisher
+from support.simulated.rig import Rig
+from support.suite.ran import Ran
 
 if TYPE_CHECKING:
     from pathlib import Path

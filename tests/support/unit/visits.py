@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from agent.core.report.checks import CHECKS, Line
 from agent.doctor.examination import DaemonWord, Doctor
-from agent.sandbox.authority import Authority
-from support.servers import closed_port
+from agent.sandbox.account.authority import Authority
+from support.network.servers import closed_port
 
 if TYPE_CHECKING:
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
 NOW = datetime.now(UTC)

@@ -9,7 +9,7 @@ import random
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.sandbox.cloud import Status
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 from support.walkkit import disk, endings, steps
 from support.walkkit.disk import Harm
 from support.walkkit.endings import Ending, Rung

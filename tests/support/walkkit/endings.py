@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
-from agent.sandbox.authority import fingerprint
+from agent.sandbox.account.authority import fingerprint
+from agent.sandbox.account.policies import CLAIM, GATEWAY
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import CLAIM, GATEWAY
 from support.walkkit import disk, pairs, steps
 from support.walkkit.disk import Harm
 from support.walkkit.factory import SECOND_ROOT, union_pem

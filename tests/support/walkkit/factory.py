@@ -17,17 +17,17 @@ from agent.crypto import x509
 from agent.crypto.materials import SoftwareMaterials
 from agent.operations.parameters import Parameters
 from agent.operations.wiring import engine_settings
-from agent.sandbox.authority import fingerprint
+from agent.sandbox.account.authority import fingerprint
 from agent.store.store import Store
 from agent.system.clock import SystemClock
-from support import signing
-from support.gateway import PATIENT
-from support.simulator import SimulatedEndpoint
-from support.unheard import Unheard
+from support.publishing import signing
+from support.running.gateway import PATIENT
+from support.simulated.simulator import SimulatedEndpoint
+from support.simulated.unheard import Unheard
 
 if TYPE_CHECKING:
     from agent import ports
-    from support.gateway import Gateway
+    from support.running.gateway import Gateway
 
 SECOND_ROOT = "b"  # what the endpoint may move to, by its name at the sandbox's console
 

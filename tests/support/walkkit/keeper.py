@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.daemon import RunningDaemon
+    from support.running.daemon import RunningDaemon
 
 AGAIN = 2.0  # seconds between two starts of a daemon that ended by itself; systemd waits for ten
 

@@ -10,14 +10,14 @@ from subprocess import TimeoutExpired
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from agent.system.inotify import open_directory_watch
-from support.ran import Ran
+from agent.system.watches.inotify import open_directory_watch
+from support.suite.ran import Ran
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.suite.warm import Process
     from support.walkkit.scene import Scene
-    from support.warm import Process
 
 LOSES_PATIENCE = 20.0  # seconds before the person at the console presses Ctrl-C
 ENDS = 180.0  # seconds for a command to end after that; the SDK may need one to let go of a connection

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from agent.errors import StoreError
-from agent.sandbox.authority import AWS_NOT_AFTER, fingerprint, key_to_pem, name
-from agent.sandbox.policies import GATEWAY
+from agent.sandbox.account.authority import AWS_NOT_AFTER, fingerprint, key_to_pem, name
+from agent.sandbox.account.policies import GATEWAY
 from agent.store.store import Store
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
 
 from agent.errors import StoreError
-from agent.sandbox.authority import fingerprint
+from agent.sandbox.account.authority import fingerprint
 from agent.sandbox.cloud import Status
 from agent.store.store import Store
-from support.daemon import CLIENT_ID, RunningDaemon
-from support.gateway import Gateway
-from support.ran import Ran
+from support.running.daemon import CLIENT_ID, RunningDaemon
+from support.running.gateway import Gateway
+from support.suite.ran import Ran
 from support.walkkit import pairs
 from support.walkkit.factory import furnish
 from support.walkkit.keeper import Keeper

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from agent.sandbox.account.policies import CLAIM
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import CLAIM
 from support.walkkit import pairs
 from support.walkkit.orders import Blow, Victim, await_record, type_in
 

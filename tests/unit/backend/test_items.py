@@ -19,7 +19,7 @@ from agent.backend.items import (
 )
 from agent.backend.names import DUE_SHARDS
 from agent.backend.values import CertificateOrigin, Device, DeviceState, Record, Replacement, Signer, SigningCa
-from support.account import NOW, certificate_id
+from support.aws.account import NOW, certificate_id
 
 INSTANTS = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - the zone is given beside
     lambda at: at.replace(microsecond=0)

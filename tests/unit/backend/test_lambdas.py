@@ -22,11 +22,11 @@ from agent.backend.handlers import sweep as sweeps
 from agent.backend.handlers.census import census
 from agent.backend.names import BY_THE_CLOCK, COUNT, Metric, Variable
 from agent.backend.values import Check, DeviceState, Status
-from support.account import CLAIM, DAY, SETTINGS, TOKEN, certificate_id
-from support.audits import Defender, found
-from support.moto_account import ARN, AwsWorld, emulated, signing_request
-from support.own_signer import OwnSigner, make_ca, sign_digests, switched_on
-from support.rights import ACTIONS
+from support.aws.account import CLAIM, DAY, SETTINGS, TOKEN, certificate_id
+from support.aws.audits import Defender, found
+from support.aws.moto_account import ARN, AwsWorld, emulated, signing_request
+from support.aws.own_signer import OwnSigner, make_ca, sign_digests, switched_on
+from support.aws.rights import ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

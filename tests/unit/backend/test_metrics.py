@@ -4,7 +4,7 @@ import json
 
 from agent.backend.metrics import line
 from agent.backend.names import NAMESPACE, Metric
-from support.account import NOW
+from support.aws.account import NOW
 
 
 def test_a_line_is_what_cloudwatch_makes_a_metric_of() -> None:

@@ -10,9 +10,9 @@ from cryptography import x509
 from agent.backend import lambdas, provider
 from agent.backend.errors import MisconfiguredError, NotSignedError
 from agent.backend.names import Metric
-from support.account import CLAIM
-from support.moto_account import AwsWorld, emulated, signing_request
-from support.own_signer import keep_keys, make_ca, sign_digests, switched_on
+from support.aws.account import CLAIM
+from support.aws.moto_account import AwsWorld, emulated, signing_request
+from support.aws.own_signer import keep_keys, make_ca, sign_digests, switched_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import cli
-from agent.cli import support
+from agent.cli.looking import support
 from agent.core.change.lifecycle import Phase
 from agent.core.report.checks import CHECKS
 from agent.core.values import Kind
-from support.rig import Rig
+from support.simulated.rig import Rig
 from support.unit.pipeline import TypedPipeline
 from support.unit.support_bundle import CanaryPlace, Here
 

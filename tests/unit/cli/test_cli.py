@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import cli
-from agent.cli import client
+from agent.cli.carrying import client
 from agent.core.exit_codes import Exit
-from agent.sandbox.authority import Authority
-from support.rig import Rig
+from agent.sandbox.account.authority import Authority
+from support.simulated.rig import Rig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -231,7 +231,7 @@ def test_a_zone_that_this_machine_does_not_have_is_said(tmp_path: Path, capsys: 
 def test_help_and_version_load_nothing_heavy() -> None:
     """What a technician waits for on a slow gateway is what a verb needs and no more."""
     script = (
-        "import sys\nfrom agent.cli.parser import parse\nfrom agent.cli import main\n"
+        "import sys\nfrom agent.cli.command_line.parser import parse\nfrom agent.cli import main\n"
         "heavy = {'awscrt', 'awsiot', 'cryptography', 'yaml', 'mqtt5', 'asyncio', 'ssl'} & set(sys.modules)\n"
         "print(sorted(heavy))"
     )

@@ -16,7 +16,7 @@ from agent.config.describe import rows
 from agent.config.reader import parse
 from agent.config.schema import FILE
 from agent.errors import ConfigError
-from support.json_schema import fits
+from support.documents.json_schema import fits
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config" / "config.yaml"

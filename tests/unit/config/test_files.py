@@ -10,7 +10,7 @@ import pytest
 
 from agent.config import files, reader, values
 from agent.errors import ConfigError
-from support.surroundings import descriptors
+from support.suite.surroundings import descriptors
 from support.unit.reader import complaint
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from agent.crypto.claim_files import credential_of
 from agent.errors import MaterialError
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes

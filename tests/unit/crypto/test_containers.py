@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from agent.crypto import containers, import_files
 from agent.errors import MaterialError
-from agent.sandbox.authority import Authority, key_to_pem, name
+from agent.sandbox.account.authority import Authority, key_to_pem, name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from agent.crypto import import_files
 from agent.errors import MaterialError
-from agent.sandbox.authority import Authority, fingerprint, name
+from agent.sandbox.account.authority import Authority, fingerprint, name
 from support.unit.der import stirred
 from support.unit.import_files import (
     BETWEEN,

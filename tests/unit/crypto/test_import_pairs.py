@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption
 
 from agent.crypto import import_files, keys, x509
 from agent.errors import MaterialError
-from agent.sandbox.authority import Authority, fingerprint
-from support.surroundings import NOBODY
+from agent.sandbox.account.authority import Authority, fingerprint
+from support.suite.surroundings import NOBODY
 from support.unit.import_files import (
     BETWEEN,
     DAY,

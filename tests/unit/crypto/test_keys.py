@@ -16,7 +16,7 @@ from agent.core.values import KeyAlgorithm
 from agent.crypto import keys, x509
 from agent.errors import MaterialError
 from agent.iotcore.client_options import Connector, Timeouts
-from agent.sandbox.authority import Authority, name
+from agent.sandbox.account.authority import Authority, name
 from support.unit.der import mersenne_key
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)

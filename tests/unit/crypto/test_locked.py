@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_priv
 
 from agent.crypto import locked
 from agent.errors import MaterialError
-from support import campaigns
+from support.suite import campaigns
 from support.unit.der import SALT, encrypted, integer, mersenne_key, named, sequence, stirred
 from support.unit.import_files import EC, ENCRYPTED, PASSWORD, PKCS8, issued, packed, pem, spelt
 

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.serialization import pkcs12 as library
 from cryptography.x509 import load_pem_x509_certificates
 
 from agent.crypto import pkcs12
-from support.systemd import THING, lay
+from support.running.systemd import THING, lay
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-    from support.systemd import Laid
+    from support.running.systemd import Laid
 
 PASSWORD = b"correct horse 42"
 

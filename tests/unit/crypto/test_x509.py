@@ -17,9 +17,9 @@ from agent.core.failure.failure import FailureClass
 from agent.core.values import KeyAlgorithm
 from agent.crypto import keys, x509
 from agent.errors import MaterialError
-from agent.sandbox.authority import Authority, name
-from support import campaigns
+from agent.sandbox.account.authority import Authority, name
 from support.crashkit import points
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     import random

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from agent.crypto import x509
 from agent.errors import MaterialError
-from agent.sandbox.authority import Authority, key_to_pem
-from support.pace import bounded_work
+from agent.sandbox.account.authority import Authority, key_to_pem
+from support.suite.pace import bounded_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable

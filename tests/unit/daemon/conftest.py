@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.daemon_rig import DaemonRig
-from support.office import HandClock, Office
+from support.running.daemon_rig import DaemonRig
+from support.running.office import HandClock, Office
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

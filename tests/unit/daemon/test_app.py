@@ -13,7 +13,7 @@ from agent.core.worker_protocol import Do
 from agent.daemon.app import ONE_TURN, Daemon
 from agent.system import locks
 from agent.system.clock import monotonic
-from support.daemon_rig import DaemonRig
+from support.running.daemon_rig import DaemonRig
 
 if TYPE_CHECKING:
     from pathlib import Path

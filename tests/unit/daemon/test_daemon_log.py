@@ -12,7 +12,7 @@ from agent.daemon.daemon_log import DaemonLog
 from support import make
 
 if TYPE_CHECKING:
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 REFUSED = make.failure()
 OF_FAILURE = {"failure_class": REFUSED.kind.value, "failure_code": REFUSED.code}
@@ -25,7 +25,7 @@ class Records:
         self.written: list[tuple[Event, dict[str, Any]]] = []
 
     def log(self, event: Event, _text: str, /, **fields: Any) -> None:
-        """See `agent.system.journal.EventLog`."""
+        """See `agent.system.service.journal.EventLog`."""
         self.written.append((event, fields))
 
     def close(self) -> None:

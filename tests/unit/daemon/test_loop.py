@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.loop import Alarm, Loop
-from support.surroundings import descriptors
+from support.suite.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from agent.core.report.seen import Damage
 from agent.daemon import notices as module
 from agent.daemon.notices import EVERY, GONE, SETTLE
 from support import make
-from support.daemon_rig import DaemonRig, seen_set
 from support.make import DAY, NOW
-from support.office import HandClock
+from support.running.daemon_rig import DaemonRig, seen_set
+from support.running.office import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

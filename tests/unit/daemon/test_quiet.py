@@ -4,7 +4,7 @@ import pytest
 
 from agent.daemon import quiet
 from agent.daemon.quiet import CAUSES, MOST, Quiet
-from support.office import HandClock
+from support.running.office import HandClock
 
 HOUR = 3600.0
 ALWAYS = [f"The answer is garbage {number}." for number in range(10_000)]

@@ -13,14 +13,14 @@ import pytest
 from agent.core.report.findings import judge
 from agent.daemon.runtime_watch import AGAIN, SETTLE, RuntimeWatch
 from agent.daemon.single_instance import SingleInstance
-from support import planted
-from support.office import HandClock, HandLoop
+from support.running.office import HandClock, HandLoop
+from support.shorthand import planted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 OWN = ["control.sock", "daemon.lock", "metrics.prom", "status.json"]
 

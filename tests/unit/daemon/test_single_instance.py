@@ -12,8 +12,8 @@ import pytest
 from agent.daemon.single_instance import SingleInstance
 from agent.errors import AgentError, RefusedError
 from agent.system.locks import DAEMON
-from support import planted
-from support.surroundings import descriptors
+from support.shorthand import planted
+from support.suite.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

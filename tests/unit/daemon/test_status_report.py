@@ -19,15 +19,15 @@ from agent.core.worker_protocol import Do
 from agent.daemon.status_report import Outage
 from agent.system.clock import monotonic
 from support import make
-from support.daemon_rig import seen_set
 from support.make import NOW
+from support.running.daemon_rig import seen_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.daemon.app import Daemon
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 
 RIVAL = "Another client connected as gw-0042; every client needs an id of its own."

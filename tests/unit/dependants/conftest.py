@@ -9,10 +9,10 @@ import pytest
 
 from agent.dependants import helper as module
 from agent.dependants import units
-from support.dependants import House
-from support.systemd import Systemctl, lay, open_place
+from support.running.systemd import Systemctl, lay, open_place
+from support.shorthand.dependants import House
+from support.simulated.virtual import Time
 from support.unit.helper import PATIENCE, HelperAtWork, at_work
-from support.virtual import Time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

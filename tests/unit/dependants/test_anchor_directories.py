@@ -20,9 +20,9 @@ from agent.dependants import anchor_directories
 from agent.dependants.anchor_directories import MARK, unfold
 from agent.dependants.copy_looks import with_looks
 from agent.dependants.deployer import Deployer
-from agent.sandbox.authority import Authority
-from support.surroundings import NOBODY
-from support.systemd import give, lay, open_place
+from agent.sandbox.account.authority import Authority
+from support.running.systemd import give, lay, open_place
+from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

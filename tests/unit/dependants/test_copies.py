@@ -13,12 +13,12 @@ import pytest
 
 from agent.dependants.copies import write
 from agent.errors import StoreInDoubtError
-from agent.store import durable
-from support import campaigns
-from support.copies import NEW, OLD, OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
+from agent.store.files import durable
 from support.crashkit import stepper
-from support.surroundings import NOBODY
-from support.systemd import ME
+from support.running.systemd import ME
+from support.shorthand.copies import NEW, OLD, OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
+from support.suite import campaigns
+from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ import pytest
 from agent.core.dependants import Content, Copy, Format
 from agent.dependants.copies import MAX_COPY, write
 from agent.errors import StoreError, StoreInDoubtError
-from agent.store import durable
-from support.copies import NEW, OLD, a_copy, dress, names, put
-from support.surroundings import NOBODY
+from agent.store.files import durable
+from support.shorthand.copies import NEW, OLD, a_copy, dress, names, put
+from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

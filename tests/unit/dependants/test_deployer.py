@@ -15,16 +15,16 @@ from agent.dependants.report_file import REPORT, last_report
 from agent.store.store import Store
 from agent.system.children import ENVIRONMENT
 from support import make
-from support.fleet import until
-from support.systemd import ME, THING, give, go_back, lay, tls_server
+from support.running.fleet import until
+from support.running.systemd import ME, THING, give, go_back, lay, tls_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-from support.dependants import NAME, OTHER, PASSWORD, House
-from support.surroundings import NOBODY
+from support.shorthand.dependants import NAME, OTHER, PASSWORD, House
+from support.suite.surroundings import NOBODY
 
 pytestmark = pytest.mark.root
 

@@ -17,15 +17,15 @@ from agent.dependants import deployer as module
 from agent.dependants import export as reading
 from agent.dependants.report_file import REPORT, last_report
 from agent.errors import CloudError, StoreBusyError
-from agent.store import durable
-from support.fleet import until
-from support.surroundings import NOBODY
-from support.systemd import give, go_back, lay
+from agent.store.files import durable
+from support.running.fleet import until
+from support.running.systemd import give, go_back, lay
+from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.dependants import House
+    from support.shorthand.dependants import House
 
 
 pytestmark = pytest.mark.root

@@ -13,9 +13,9 @@ import pytest
 from agent.core.dependants import MAX_REPORT, Content, Copy, Format, Occasion, Unit, UnitAction
 from agent.dependants.report_file import REPORT, SECOND, last_report
 from agent.errors import CloudError
-from support import planted
-from support.dependants import NAME, OTHER, PASSWORD, House
-from support.systemd import go_back, lay
+from support.running.systemd import go_back, lay
+from support.shorthand import planted
+from support.shorthand.dependants import NAME, OTHER, PASSWORD, House
 
 pytestmark = pytest.mark.root
 

@@ -12,8 +12,8 @@ from agent.core.failure.failure import FailureClass
 from agent.dependants import deployer as module
 from agent.dependants.report_file import REPORT, last_report
 from agent.errors import CloudError, RefusedError
-from support.dependants import OTHER, House
-from support.systemd import go_back, lay
+from support.running.systemd import go_back, lay
+from support.shorthand.dependants import OTHER, House
 
 pytestmark = pytest.mark.root
 

@@ -13,17 +13,17 @@ from agent.core.dependants import LONGEST, Content, Copy, Format, Hooks, Occasio
 from agent.core.failure.failure import FailureClass
 from agent.dependants import deployer as module
 from agent.errors import AgentError, CloudError
-from agent.system import programs
-from support import planted
-from support.systemd import give
-from support.virtual import Time
+from agent.system.processes import programs
+from support.running.systemd import give
+from support.shorthand import planted
+from support.simulated.virtual import Time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-from support.dependants import NAME, OTHER, House
-from support.surroundings import NOBODY
+from support.shorthand.dependants import NAME, OTHER, House
+from support.suite.surroundings import NOBODY
 
 pytestmark = pytest.mark.root
 
@@ -239,7 +239,7 @@ def test_hooks_that_may_be_mounted_yet_are_waited_for(house: House, there: str, 
 
 def test_a_hook_that_takes_too_long_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its own time."""
-    monkeypatch.setattr("agent.system.programs.GRACE", 0.2)
+    monkeypatch.setattr("agent.system.processes.programs.GRACE", 0.2)
     house.hooks = Hooks(directory=house.hooks.directory, timeout=timedelta(seconds=0.2))  # the hook need not even begin
     house.hook("10-slow", "sleep 600")
     assert "took longer" in house.problems(house.serve())["hook 10-slow"]

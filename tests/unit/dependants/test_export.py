@@ -20,8 +20,8 @@ from agent.core.dependants import Content, Format
 from agent.dependants import export as module
 from agent.dependants.export import extract
 from agent.errors import DamagedError, MaterialError, RefusedError, StoreError
-from support.surroundings import NOBODY
-from support.systemd import THING, authorities, give, go_back, lay, open_place
+from support.running.systemd import THING, authorities, give, go_back, lay, open_place
+from support.suite.surroundings import NOBODY
 from support.unit.exports import PASSWORD, STORE_PASSWORD, a_copy, one
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-    from support.systemd import Laid
+    from support.running.systemd import Laid
 
 
 @pytest.fixture(name="state")

@@ -17,9 +17,9 @@ from agent.core.dependants import MAX_EACH, Content, Copy, Format
 from agent.dependants import export as module
 from agent.dependants.export import Extract, extract
 from agent.errors import AgentError, MaterialError, RefusedError
-from agent.sandbox.authority import Authority
-from support.surroundings import NOBODY
-from support.systemd import NOW, give, lay, open_place
+from agent.sandbox.account.authority import Authority
+from support.running.systemd import NOW, give, lay, open_place
+from support.suite.surroundings import NOBODY
 from support.unit.exports import PASSWORD, a_copy, one
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from agent.errors import RefusedError
 from agent.store.store import Store
 from support import make
 from support.crashkit.material import NOW
-from support.systemd import lay, open_place
+from support.running.systemd import lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,8 +20,8 @@ from agent.dependants.deployer import Deployer
 from agent.dependants.helper import WORDS, Helper
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError, StoreError
 from support.make import NOW
-from support.surroundings import NOBODY
-from support.systemd import Systemctl, lay
+from support.running.systemd import Systemctl, lay
+from support.suite.surroundings import NOBODY
 from support.unit.helper import GOOD, PATIENCE, HelperAtWork, at_work, heard
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from agent.core.jsonio import encode
 from agent.dependants import helper as module
 from agent.dependants.helper import Helper
 from agent.errors import CloudError
-from support import planted
 from support.make import NOW
+from support.shorthand import planted
 from support.unit.helper import GOOD, PATIENCE, HelperAtWork
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import pytest
 from agent.config.values import DEFAULT_DEPENDANTS
 from agent.core.dependants import MAX_HOOKS, GateCommands, Hooks, Signal, Unit, Verification
 from agent.dependants import hooks
-from support import planted
-from support.surroundings import NOBODY
-from support.systemd import open_place
+from support.running.systemd import open_place
+from support.shorthand import planted
+from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

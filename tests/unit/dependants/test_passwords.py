@@ -10,8 +10,8 @@ import pytest
 
 from agent.core.dependants import Content, Copy, Format
 from agent.dependants.copies import MAX_PASSWORD, passwords
-from support.copies import OTHER_USER
-from support.surroundings import NOBODY, descriptors
+from support.shorthand.copies import OTHER_USER
+from support.suite.surroundings import NOBODY, descriptors
 
 
 def locked(file: Path | None) -> Copy:

@@ -16,8 +16,8 @@ from agent.core.dependants import Signal, SignalName, Verification
 from agent.dependants import signals
 from agent.dependants.export import Extract
 from agent.errors import RefusedError
-from support.surroundings import NOBODY
-from support.virtual import Time
+from support.simulated.virtual import Time
+from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-from support import planted
-from support.copies import NEW, OLD, OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
+from support.shorthand import planted
+from support.shorthand.copies import NEW, OLD, OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from support.unit.systemctl import GIVEN, NAME, unit, verifying
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.systemd import Systemctl
+    from support.running.systemd import Systemctl
 
 pytestmark = pytest.mark.usefixtures("time")  # nothing is waited for between two looks
 
@@ -153,7 +153,7 @@ def test_an_order_that_fails_is_a_problem(systemctl: Systemctl, action: UnitActi
 
 def test_an_order_that_hangs_is_ended(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the unit's own time."""
-    monkeypatch.setattr("agent.system.programs.GRACE", 0.2)
+    monkeypatch.setattr("agent.system.processes.programs.GRACE", 0.2)
     systemctl.has(NAME, hang="yes")
     said = systemctl.systemd.serve(unit(timeout=timedelta(seconds=1)), GIVEN)
 

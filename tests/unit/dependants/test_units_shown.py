@@ -13,8 +13,8 @@ import pytest
 
 from agent.dependants import units
 from agent.errors import RefusedError
-from support.servers import closed_port, pieces, server
-from support.systemd import Systemctl, lay, tls_server
+from support.network.servers import closed_port, pieces, server
+from support.running.systemd import Systemctl, lay, tls_server
 from support.unit.systemctl import GIVEN, LONG, NAME, unit, verifying
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.dependants.export import Extract
-    from support.systemd import Laid
-    from support.virtual import Time
+    from support.running.systemd import Laid
+    from support.simulated.virtual import Time
 
 pytestmark = pytest.mark.usefixtures("time")  # nothing is waited for between two looks
 
@@ -193,7 +193,7 @@ def test_a_command_is_asked_again_until_the_time_is_over(systemctl: Systemctl, t
 
 def test_a_command_that_hangs_is_ended(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the unit's time is over, and a second is left in any case."""
-    monkeypatch.setattr("agent.system.programs.GRACE", 0.2)
+    monkeypatch.setattr("agent.system.processes.programs.GRACE", 0.2)
     systemctl.has(NAME)
     wanted = replace(verifying(command=("/bin/sleep", "600")), healthy=LONG - timedelta(seconds=0.1))
     said = systemctl.systemd.serve(wanted, GIVEN)

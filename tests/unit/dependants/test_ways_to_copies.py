@@ -10,8 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-from support.copies import OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
-from support.surroundings import NOBODY
+from support.shorthand.copies import OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
+from support.suite.surroundings import NOBODY
 
 
 def test_a_missing_directory_is_named_and_not_made(place: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system.clock import SystemClock
-from support.rig import Rig
+from support.simulated.rig import Rig
 from support.unit.visits import DAY, MEMORY
 
 if TYPE_CHECKING:

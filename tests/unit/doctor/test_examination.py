@@ -18,15 +18,15 @@ from agent.core.report.checks import CHECKS, Line, Verdict
 from agent.core.values import Kind
 from agent.doctor import looks, probes
 from agent.doctor.examination import DaemonWord, Doctor
-from agent.sandbox.authority import Authority
-from support.servers import closed_port
+from agent.sandbox.account.authority import Authority
+from support.network.servers import closed_port
 from support.unit.visits import DAY, NOW, of_store, visit, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 IN_1970 = datetime(1970, 1, 1, 1, tzinfo=UTC)

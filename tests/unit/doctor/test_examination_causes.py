@@ -17,11 +17,11 @@ from agent.core.report.notices import Told
 from agent.doctor import probes
 from agent.doctor.examination import DaemonWord, Doctor
 from agent.errors import ConfigError
-from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.replies.faults import Effect, Operation
 from agent.system.clock import SystemClock
-from support import planted
-from support.depot import Depot
-from support.servers import closed_port, server, speaks, tls_context
+from support.network.depot import Depot
+from support.network.servers import closed_port, server, speaks, tls_context
+from support.shorthand import planted
 from support.unit.visits import DAY, NOW, ROOT, of_store, visit, write
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config.values import Config
-    from agent.sandbox.authority import Authority
-    from support.rig import Rig
+    from agent.sandbox.account.authority import Authority
+    from support.simulated.rig import Rig
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from agent.crypto import x509
 from agent.doctor import probes
 from agent.errors import CloudError
 from agent.iotcore import path
-from agent.sandbox.authority import Authority
-from support.depot import Depot
-from support.servers import drips, hangs_up, pieces, says, says_nothing, server, speaks, tls_context
+from agent.sandbox.account.authority import Authority
+from support.network.depot import Depot
+from support.network.servers import drips, hangs_up, pieces, says, says_nothing, server, speaks, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable

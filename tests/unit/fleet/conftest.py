@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.fleet_account import Operator
-from support.moto_account import emulated
+from support.aws.fleet_account import Operator
+from support.aws.moto_account import emulated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

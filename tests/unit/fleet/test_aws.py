@@ -10,7 +10,7 @@ from agent.fleet.aws import telling
 from agent.fleet.errors import AccountError
 
 if TYPE_CHECKING:
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 
 def test_a_stack_that_is_not_there_is_named_with_what_to_do(operator: Operator) -> None:

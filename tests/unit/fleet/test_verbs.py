@@ -1,4 +1,4 @@
-"""The JSON of the operator's verbs: each document of the reference is printed, and `support.fleet_account` holds it."""
+"""The JSON of the operator's verbs: each document of the reference is printed, and held to it where it is printed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.cli.parser import parse
+from agent.cli.command_line.parser import parse
 from agent.fleet.decide.trial import FACTS, FactOutcome, TrialSeen
 from agent.fleet.trial.steps import STEPS
 from reference import cloud_documents, documents
-from support.json_schema import fits
+from support.documents.json_schema import fits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 
 def documents_of(action: str, rows: list[dict[str, Any]]) -> set[str]:

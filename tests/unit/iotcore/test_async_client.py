@@ -20,7 +20,7 @@ from agent.core.failure import failures
 from agent.core.failure.failure import needs_control
 from agent.iotcore.async_client import Link
 from agent.iotcore.client_options import Connector, Timeouts, lost_by
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

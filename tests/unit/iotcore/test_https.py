@@ -15,10 +15,10 @@ from urllib3.exceptions import HTTPError
 
 from agent.core.aws.endpoints import Proxy
 from agent.iotcore import https
-from agent.sandbox.authority import Authority
-from agent.sandbox.vending import VendingFront, said
+from agent.sandbox.account.authority import Authority
+from agent.sandbox.network.vending import VendingFront, said
 from agent.system.clock import monotonic
-from support.tunnels import tunnelling_proxy
+from support.network.tunnels import tunnelling_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

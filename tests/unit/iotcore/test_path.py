@@ -16,8 +16,8 @@ from agent.core.failure.failure import FailureClass
 from agent.errors import CloudError
 from agent.iotcore import path
 from agent.iotcore.client_options import Connector, Timeouts
-from agent.sandbox.authority import Authority
-from support.tunnels import tunnelling_proxy
+from agent.sandbox.account.authority import Authority
+from support.network.tunnels import tunnelling_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,9 +24,9 @@ from agent.core.failure.failure import FailureClass
 from agent.crypto import x509
 from agent.errors import CloudError
 from agent.iotcore import tls
-from agent.sandbox.authority import Authority, KeyPair, fingerprint, key_to_pem, name
-from support import campaigns
-from support.servers import floods, hangs_up, resets, says, says_nothing, server, speaks, tls_context
+from agent.sandbox.account.authority import Authority, KeyPair, fingerprint, key_to_pem, name
+from support.network.servers import floods, hangs_up, resets, says, says_nothing, server, speaks, tls_context
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

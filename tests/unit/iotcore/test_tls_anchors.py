@@ -22,8 +22,8 @@ from agent.core.trust.anchor_lint import KnownRoots, Severity, entries_of, lint
 from agent.crypto import x509
 from agent.errors import CloudError
 from agent.iotcore import tls
-from agent.sandbox.authority import Authority, KeyPair, name
-from support.servers import server, speaks, tls_context
+from agent.sandbox.account.authority import Authority, KeyPair, name
+from support.network.servers import server, speaks, tls_context
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure

@@ -17,10 +17,10 @@ from agent.crypto import x509
 from agent.errors import CloudError
 from agent.iotcore.client_options import Timeouts
 from agent.iotcore.vending import Machine, Purse, VendingSession, connect
-from agent.sandbox.authority import Authority
-from agent.sandbox.vending import VendingFront
-from support.rig import is_told
-from support.tunnels import tunnelling_proxy
+from agent.sandbox.account.authority import Authority
+from agent.sandbox.network.vending import VendingFront
+from support.network.tunnels import tunnelling_proxy
+from support.simulated.rig import is_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

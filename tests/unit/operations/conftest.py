@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.rig import Rig
+from support.simulated.rig import Rig
 from support.unit.snapshot import MEMORY
 
 if TYPE_CHECKING:

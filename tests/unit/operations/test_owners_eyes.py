@@ -11,7 +11,7 @@ import pytest
 from agent.config.values import ClaimConfig, Config, EnrollmentConfig, NoticesConfig, TrustConfig, WatchConfig
 from agent.core.aws.endpoints import Proxy
 from agent.operations.owners_eyes import hidden, not_told
-from support import planted
+from support.shorthand import planted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from agent import cli
 from agent.config.reader import load
 from agent.errors import MaterialError
 from agent.operations.parameters import FILE, Parameters
-from support.surroundings import need_root
+from support.suite.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

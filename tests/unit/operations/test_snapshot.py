@@ -22,16 +22,16 @@ from agent.core.values import Kind
 from agent.core.when.renewal import renewal_window, splay
 from agent.errors import StoreError
 from agent.operations import snapshot
-from agent.sandbox.authority import Authority, fingerprint
+from agent.sandbox.account.authority import Authority, fingerprint
 from support import make
-from support.outside import THING
+from support.simulated.outside import THING
 from support.unit.snapshot import DAY, ENROLMENT, config, document, look
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.report.status import Status
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 def status_of(rig: Rig, more: str = ENROLMENT) -> Status:

@@ -15,13 +15,13 @@ from agent.core.when.schedule import Pause, Plan
 from agent.dependants.report_file import REPORT
 from agent.errors import StoreError
 from agent.operations import snapshot
-from agent.sandbox.faults import Effect, Operation
-from agent.store import pauses
+from agent.sandbox.replies.faults import Effect, Operation
+from agent.store.notes import pauses
 from support.unit.snapshot import DAY, ENROLMENT, HOUR, config, document, look
 
 if TYPE_CHECKING:
     from agent.core.when.retirement import Retirement
-    from support.rig import Rig
+    from support.simulated.rig import Rig
 
 
 def left(rig: Rig, more: str = ENROLMENT) -> tuple[Retirement, ...]:

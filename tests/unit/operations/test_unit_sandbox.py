@@ -20,7 +20,7 @@ from agent.config.values import (
 from agent.core.dependants import Content, Copy, Dependants
 from agent.dependants.units import Systemd
 from agent.operations.unit_sandbox import DAEMON, HELPER, Sandbox, kept_from, sandbox_of
-from support.systemd import Systemctl
+from support.running.systemd import Systemctl
 
 if TYPE_CHECKING:
     from typing import Any

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.store import disk
+from agent.store.files import disk
 from agent.store.store import Store
 from support.crashkit.scenarios import rotated
 from support.crashkit.tree import materialise

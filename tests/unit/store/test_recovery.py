@@ -15,11 +15,11 @@ from agent.core.change.lifecycle import Issued, Phase
 from agent.core.change.records import encode_record
 from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind
-from support import planted
 from support.crashkit import scripts
 from support.crashkit.material import NOW, material
 from support.crashkit.scenarios import scenarios
 from support.crashkit.tree import snapshot
+from support.shorthand import planted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.store.store import Store
 
 
-from support.stores import ZEROS, certificate_of, left, refuse
+from support.simulated.stores import ZEROS, certificate_of, left, refuse
 
 
 def test_recovery_makes_what_is_missing_and_nothing_twice(store: Store, path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_disk_that_takes_no_line_keeps_no_agent_from_starting(
     (path / "generations" / "000004").rename(path / "generations" / ".000004")
     (path / "change.json").write_bytes(ZEROS)
     with monkeypatch.context() as full:
-        full.setattr("agent.store.durable.append", refuse)
+        full.setattr("agent.store.files.durable.append", refuse)
         recovery = store.recover(NOW)
 
     assert recovery.change is None

@@ -11,7 +11,8 @@ import pytest
 
 from agent.core.change.reserve import BYTES, INODES, PIECES, Standing
 from agent.errors import StoreError
-from agent.store import disk, durable, reserve
+from agent.store import reserve
+from agent.store.files import disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

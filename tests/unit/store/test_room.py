@@ -10,8 +10,8 @@ import pytest
 
 from agent.core.change.reserve import SPENT, Standing
 from agent.errors import StoreError
-from agent.store import disk
 from agent.store import room as room_module
+from agent.store.files import disk
 from support.crashkit.tree import snapshot
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from agent.core.change.lifecycle import good_times
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError
-from agent.store.generations import LAST
+from agent.store.sets.generations import LAST
 from agent.store.store import Store
 from support.crashkit import invariants, scripts
 from support.crashkit.material import NOW, material
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-from support.stores import refuse
+from support.simulated.stores import refuse
 
 
 def _finals(store: Store) -> tuple[int, ...]:

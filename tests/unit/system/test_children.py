@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system import children
-from support.surroundings import descriptors
+from support.suite.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

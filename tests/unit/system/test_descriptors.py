@@ -15,7 +15,7 @@ import pytest
 from agent.daemon.loop import Loop
 from agent.daemon.work import worker_process
 from agent.daemon.work.notice_command import NoticeCommand
-from agent.store import disk, durable
+from agent.store.files import disk, durable
 from agent.system import descriptors, timedated
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system import files
-from support import planted
-from support.surroundings import descriptors
+from support.shorthand import planted
+from support.suite.surroundings import descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system.peers import Peer, Role, group_ids, peer_of, role_of
-from support.surroundings import NOBODY, need_root
+from support.suite.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ import pytest
 
 from agent.system import timedated
 from agent.system.timedated import LASTS, Timedated, ask
-from support.surroundings import descriptors
+from support.suite.surroundings import descriptors
 
 
 def program(path: Path, script: str) -> str:

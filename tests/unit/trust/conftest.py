@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.sandbox.authority import Authority
-from support.depot import Depot
-from support.outside import START
-from support.rig import Rig
-from support.signing import Habits, Publisher
+from agent.sandbox.account.authority import Authority
+from support.network.depot import Depot
+from support.publishing.signing import Habits, Publisher
+from support.simulated.outside import START
+from support.simulated.rig import Rig
 from support.unit.attacks import Target, make
 from support.unit.download import CONTENT, NOW, ROOT
 from support.unit.install import InstallSite

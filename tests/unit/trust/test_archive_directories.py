@@ -10,7 +10,7 @@ import pytest
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError
 from agent.trust.archives import MAX_FILES, read_directory, read_file
-from support.surroundings import NOBODY
+from support.suite.surroundings import NOBODY
 from support.unit.archives import FILES
 
 if TYPE_CHECKING:

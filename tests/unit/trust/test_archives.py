@@ -14,7 +14,7 @@ import pytest
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError
 from agent.trust.archives import MAX_DEPTH, MAX_FILES, pack, read_archive
-from support.pace import bounded_work
+from support.suite.pace import bounded_work
 from support.unit.archives import FILES
 
 if TYPE_CHECKING:

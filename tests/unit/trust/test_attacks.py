@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import signing
-from support.outside import START
-from support.pace import bounded_work
-from support.signing import Habits, Publisher
+from support.publishing import signing
+from support.publishing.signing import Habits, Publisher
+from support.simulated.outside import START
+from support.suite.pace import bounded_work
 from support.unit.attacks import DROP, OTHER, THIRD, Target, refused, target_names
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from agent.core.change.lifecycle import Phase
 from agent.core.failure.failures import silent
 from agent.crypto.x509 import read_bundle
 from agent.errors import StoreError
-from agent.sandbox.authority import Authority
+from agent.sandbox.account.authority import Authority
 from agent.trust import install
-from support.outside import START
-from support.pace import bounded_work
-from support.troubled import PowerCut
+from support.simulated.outside import START
+from support.simulated.troubled import PowerCut
+from support.suite.pace import bounded_work
 from support.unit.attacks import DAY, OTHER, THIRD, Target, meanwhile, refused
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.crypto.x509 import read_bundle
-from agent.sandbox.authority import Authority, name
-from support import signing
-from support.outside import START
+from agent.sandbox.account.authority import Authority, name
+from support.publishing import signing
+from support.simulated.outside import START
 from support.unit.attacks import DAY, DROP, OTHER, Target, meanwhile, refused, target_names, unharmed
 
 if TYPE_CHECKING:

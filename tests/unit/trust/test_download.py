@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.trust.download import MissingError, check_url, plain_url
-from support.depot import Depot, DepotFault
-from support.surroundings import descriptors
+from support.network.depot import Depot, DepotFault
+from support.suite.surroundings import descriptors
 from support.unit.download import CONTENT, LIMIT, SECRET, downloader, faulty, read, refusal
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import pytest
 
 from agent.core.aws.endpoints import Proxy
 from agent.errors import BundleError
-from agent.sandbox.authority import Authority
-from support.depot import Depot, DepotFault
-from support.tunnels import tunnelling_proxy
+from agent.sandbox.account.authority import Authority
+from support.network.depot import Depot, DepotFault
+from support.network.tunnels import tunnelling_proxy
 from support.unit.download import CONTENT, LIMIT, NOW, ROOT, SECRET, downloader, faulty, proxy, read, refusal
 
 if TYPE_CHECKING:

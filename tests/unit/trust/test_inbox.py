@@ -11,7 +11,7 @@ from agent.core.trust import updates
 from agent.core.trust.updates import BundleOutcome
 from agent.errors import StoreError
 from agent.trust import inbox
-from support.ticks import tick
+from support.simulated.ticks import tick
 from support.unit.inboxes import drops, names
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 
 from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, StoreError
-from agent.store import disk
+from agent.store.files import disk
 from agent.trust import inbox
-from support.surroundings import NOBODY
+from support.suite.surroundings import NOBODY
 from support.unit.inboxes import drops, names
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.trust import inbox
-from support.ticks import tick
+from support.simulated.ticks import tick
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,14 +17,14 @@ from agent.errors import BundleError, DamagedError
 from agent.trust import install, tuf_state
 from agent.trust.install import files_at
 from agent.trust.tuf_client import BundleReader
-from support import signing
-from support.outside import START
+from support.publishing import signing
+from support.simulated.outside import START
 from support.unit.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.signing import Publisher
+    from support.publishing.signing import Publisher
 
 DAY = timedelta(days=1)
 CLOCK = timekeeping.Reading(now=START, state=timekeeping.ClockState.SYNCHRONISED, floor=START)

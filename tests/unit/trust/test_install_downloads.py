@@ -14,8 +14,8 @@ from agent.crypto.x509 import read_bundle
 from agent.errors import BundleError
 from agent.operations.wiring import load_anchors
 from agent.trust.install import remote_at
-from support import signing
-from support.depot import Depot
+from support.network.depot import Depot
+from support.publishing import signing
 from support.unit.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from agent.errors import BundleError, RefusedError, StoreError
 from agent.trust import install
 from agent.trust.install import make_inbox
-from support import signing
-from support.outside import START
+from support.publishing import signing
+from support.simulated.outside import START
 from support.unit.install import OTHER, InstallSite, code_of
 
 # -- what its pipeline is told -----------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import pytest
 from tuf.api.metadata import Metadata
 
 from agent.trust.tuf_client import SignedBundle
-from support import signing
-from support.signing import Habits, Publisher
+from support.publishing import signing
+from support.publishing.signing import Habits, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 
-from support.tuf_gateway import DAY, FEW_HINT, NOW, SURE, BundleGateway, published, seen, told
+from support.publishing.tuf_gateway import DAY, FEW_HINT, NOW, SURE, BundleGateway, published, seen, told
 
 OLD_HINT = "Ship the newest one; this gateway never goes back."
 PARTS_HINT = "Ship all files of one publication."

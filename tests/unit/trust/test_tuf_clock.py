@@ -13,15 +13,15 @@ from tuf.ngclient.updater import Updater
 
 from agent.core.timekeeping import ClockState, Reading
 from agent.trust.tuf_client import judge_by
-from support import signing
-from support.signing import Publisher
+from support.publishing import signing
+from support.publishing.signing import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
-from support.tuf_gateway import DAY, NOW, SURE, published, seen
+from support.publishing.tuf_gateway import DAY, NOW, SURE, published, seen
 
 UNSURE = replace(SURE, state=ClockState.UNSYNCHRONISED)
 WRONG = Reading(now=datetime(1970, 1, 1, tzinfo=UTC), state=ClockState.IMPLAUSIBLE, floor=NOW)

@@ -12,14 +12,14 @@ from tuf.api.metadata import Metadata, Root, Timestamp
 from agent.errors import BundleError
 from agent.trust.download import MissingError
 from agent.trust.tuf_client import MAX_VERSION, Files
-from support import signing
+from support.publishing import signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-from support.tuf_gateway import published, seen
+from support.publishing.tuf_gateway import published, seen
 
 
 def test_what_was_learnt_is_kept_after_a_refusal() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.errors import RefusedError, StoreError
-from agent.store import durable
+from agent.store.files import durable
 from agent.trust.tuf_publisher import Publication, publish
 from support.unit.publisher import KEYS, LIVE_KEYS, NOW, ONLINE, ROOT, TARGET, ReadRepository, key, versions
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from support import signing
-from support.signing import Habits, Publisher
-from support.tuf_gateway import FEW_HINT, NOW, BundleGateway, published, seen, told
+from support.publishing import signing
+from support.publishing.signing import Habits, Publisher
+from support.publishing.tuf_gateway import FEW_HINT, NOW, BundleGateway, published, seen, told
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])

@@ -12,9 +12,9 @@ from agent.trust.tuf_client import LIMITS, MAX_TARGET, Files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from support.signing import Publisher
+    from support.publishing.signing import Publisher
 
-from support.tuf_gateway import BundleGateway, published, told
+from support.publishing.tuf_gateway import BundleGateway, published, told
 
 
 def target_name(publisher: Publisher) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agent.trust.tuf_client import MAX_VERSION
-from support import signing
-from support.signing import Habits, Publisher
-from support.tuf_gateway import NOW, BundleGateway, published, told
+from support.publishing import signing
+from support.publishing.signing import Habits, Publisher
+from support.publishing.tuf_gateway import NOW, BundleGateway, published, told
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])

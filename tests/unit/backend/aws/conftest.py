@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.moto_account import AwsWorld, emulated
+from support.aws.moto_account import AwsWorld, emulated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,12 @@ import pytest
 from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.errors import MisconfiguredError, UnavailableError
 from agent.backend.values import AuditFinding, Check
-from support.account import NOW, certificate_id
-from support.audits import Defender, found
-from support.moto_account import Refusal
+from support.aws.account import NOW, certificate_id
+from support.aws.audits import Defender, found
+from support.aws.moto_account import Refusal
 
 if TYPE_CHECKING:
-    from support.moto_account import AwsWorld
+    from support.aws.moto_account import AwsWorld
 
 TASK = "0123456789abcdef0123456789abcdef"
 FIRST, CA = certificate_id("first"), "ca" * 32

@@ -7,12 +7,12 @@ import pytest
 
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.errors import BackendError, MisconfiguredError, UnavailableError
-from support.moto_account import Refusal
-from support.own_signer import make_ca, sign_digests
-from support.strict import Strict
+from support.aws.moto_account import Refusal
+from support.aws.own_signer import make_ca, sign_digests
+from support.aws.strict import Strict
 
 if TYPE_CHECKING:
-    from support.moto_account import AwsWorld
+    from support.aws.moto_account import AwsWorld
 
 
 def test_a_digest_is_signed(world: AwsWorld) -> None:

@@ -7,12 +7,12 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iotdata import iotdata_backends
 
 from agent.backend.names import Metric
-from support.moto_account import REGION
+from support.aws.moto_account import REGION
 
 if TYPE_CHECKING:
     import pytest
 
-    from support.moto_account import AwsWorld
+    from support.aws.moto_account import AwsWorld
 
 
 def test_an_answer_is_published(world: AwsWorld) -> None:

@@ -12,11 +12,11 @@ from agent.backend.aws.registry import AwsRegistry
 from agent.backend.decide.orders import JobOrder, job_id
 from agent.backend.errors import ChangedError, MisconfiguredError
 from agent.backend.values import ShadowReport, Status
-from support.account import NOW, certificate_id
-from support.moto_account import ARN, Refusal, signing_request
+from support.aws.account import NOW, certificate_id
+from support.aws.moto_account import ARN, Refusal, signing_request
 
 if TYPE_CHECKING:
-    from support.moto_account import AwsWorld
+    from support.aws.moto_account import AwsWorld
 
 NONE = certificate_id("of no certificate")
 

@@ -9,12 +9,12 @@ from agent.backend.aws.keys import AwsKeys
 from agent.backend.aws.signer import AwsSigner
 from agent.backend.errors import ChangedError, UnavailableError
 from agent.backend.values import Status
-from support.moto_account import signing_request
-from support.own_signer import OwnSigner, keep_keys, make_ca, sign_digests, switched_on
-from support.strict import Strict
+from support.aws.moto_account import signing_request
+from support.aws.own_signer import OwnSigner, keep_keys, make_ca, sign_digests, switched_on
+from support.aws.strict import Strict
 
 if TYPE_CHECKING:
-    from support.moto_account import AwsWorld
+    from support.aws.moto_account import AwsWorld
 
 CSR = signing_request("gw-0042")
 

@@ -9,11 +9,11 @@ from agent.backend.aws.store import AwsStore
 from agent.backend.errors import ChangedError, MisconfiguredError
 from agent.backend.memory import MemoryStore
 from agent.backend.values import Device, DeviceState, Record, Signer, SigningCa
-from support.account import DAY, HOUR, MINUTE, NOW, certificate_id
+from support.aws.account import DAY, HOUR, MINUTE, NOW, certificate_id
 
 if TYPE_CHECKING:
     from agent.backend.ports import StackStore
-    from support.moto_account import AwsWorld
+    from support.aws.moto_account import AwsWorld
 
 DEVICE = Device(serial="0042", thing="gw-0042", state=DeviceState.ARMED, token_sha256="a" * 64)
 RECORD = Record(certificate_id=certificate_id(1), thing="gw-0042")

@@ -19,7 +19,7 @@ from agent.backend.decide.admission import (
 from agent.backend.decide.verdict import SaveDevice, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import CertificateOrigin, Device, DeviceState
-from support.account import DAY, HOUR, NOW, TOKEN, certificate_id
+from support.aws.account import DAY, HOUR, NOW, TOKEN, certificate_id
 
 FIRST, SECOND = certificate_id("first"), certificate_id("second")
 ARMED = Device(

@@ -9,7 +9,7 @@ from agent.backend.decide.audits import MOST_DUE, AuditedCertificate, Left, at_o
 from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS
 from agent.backend.values import AuditFinding, Certificate, Check, Record, ShadowReport, Status
 from agent.core.when.renewal import RenewalPolicy, renewal_window
-from support.account import DAY, HOUR, NOW, certificate_id
+from support.aws.account import DAY, HOUR, NOW, certificate_id
 
 if TYPE_CHECKING:
     from datetime import timedelta

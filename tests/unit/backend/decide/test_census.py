@@ -7,7 +7,7 @@ import pytest
 from agent.backend.decide.census import COUNTED, counts_as
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Status
-from support.account import NOW, certificate_id
+from support.aws.account import NOW, certificate_id
 
 
 @pytest.mark.parametrize("status", Status)

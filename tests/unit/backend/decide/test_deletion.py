@@ -16,7 +16,7 @@ from agent.backend.decide.deletion import (
 from agent.backend.decide.verdict import AttachThing, Deed, DeleteCertificate, DetachThing, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, CertificateOrigin, Record, Status
-from support.account import DAY, HOUR, NOW, certificate_id
+from support.aws.account import DAY, HOUR, NOW, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
 ROW = Record(

@@ -6,7 +6,7 @@ import pytest
 
 from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS, JobTarget, job_id, job_targets
 from agent.backend.values import Certificate, Status
-from support.account import DAY, NOW, certificate_id
+from support.aws.account import DAY, NOW, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
 

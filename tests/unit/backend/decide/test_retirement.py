@@ -8,7 +8,7 @@ from agent.backend.decide.retirement import RetirementFacts, RetirementRequest, 
 from agent.backend.decide.verdict import DeactivateCertificate, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Record, Status
-from support.account import DAY, HOUR, NOW, certificate_id
+from support.aws.account import DAY, HOUR, NOW, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
 KEEP = 30 * DAY

@@ -7,7 +7,7 @@ import pytest
 from agent.backend.decide.rotation import MOST_POLICIES, Rotation, RotationFacts, over_budget, rotate
 from agent.backend.decide.verdict import AttachPolicy, SaveDevice, SaveRecord
 from agent.backend.values import CertificateOrigin, Device, DeviceState, Record
-from support.account import HOUR, NOW, OWN, certificate_id
+from support.aws.account import HOUR, NOW, OWN, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
 ASKED = Rotation(thing="gw-0042", caller=OLD, certificate_id=NEW)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from agent.backend.decide import signing
 from agent.backend.decide.signing import Refused, Signed, Unsigned
 from agent.fleet.decide import issued_ca
-from agent.sandbox.own_ca import SandboxKeys, make_ca
-from support.account import DAY, HOUR, MINUTE, NOW
+from agent.sandbox.account.own_ca import SandboxKeys, make_ca
+from support.aws.account import DAY, HOUR, MINUTE, NOW
 
 if TYPE_CHECKING:
     from pathlib import Path

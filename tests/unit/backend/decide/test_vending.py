@@ -19,7 +19,7 @@ from agent.backend.decide.verdict import (
     SaveRecord,
 )
 from agent.backend.values import Certificate, CertificateOrigin, Device, DeviceState, Record, Status
-from support.account import DAY, HOUR, MINUTE, NOW, OWN, TOKEN, certificate_id
+from support.aws.account import DAY, HOUR, MINUTE, NOW, OWN, TOKEN, certificate_id
 
 NAME, DIGEST = certificate_id("made"), certificate_id("request")
 ASKED = Purchase(serial="0042", token=TOKEN, csr="a request", digest=DIGEST, address="192.0.2.7")

@@ -14,7 +14,7 @@ from agent.backend.handlers import audits
 from agent.backend.memory import MemoryAuditor
 from agent.backend.names import REASON, Metric
 from agent.backend.values import AuditFinding, Check, Signer, SigningCa, Status
-from support.account import DAY, HOUR, NOW, SETTINGS, World, certificate_id
+from support.aws.account import DAY, HOUR, NOW, SETTINGS, World, certificate_id
 
 if TYPE_CHECKING:
     from agent.backend.settings import StackSettings

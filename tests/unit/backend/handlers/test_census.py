@@ -6,7 +6,7 @@ from agent.backend.errors import UnavailableError
 from agent.backend.handlers.census import census
 from agent.backend.names import Metric
 from agent.backend.values import Status
-from support.account import DAY, World
+from support.aws.account import DAY, World
 
 
 def counted(world: World) -> dict[Metric, int]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from agent.backend.decide.deletion import CertificateKind
 from agent.backend.handlers import orders
 from agent.backend.values import Status
-from support.account import CLAIM, HOUR, World
+from support.aws.account import CLAIM, HOUR, World
 
 
 def test_a_plan_orders_nothing_and_an_order_is_made_once() -> None:

@@ -14,9 +14,9 @@ from agent.backend.errors import MisconfiguredError, NotSignedError, Unavailable
 from agent.backend.handlers.signing import sign
 from agent.backend.names import REASON, Metric
 from agent.backend.values import Signer, SigningCa, Status
-from agent.sandbox.own_ca import SandboxKeys, make_ca
-from support.account import DAY, HOUR, MINUTE, SETTINGS, World, request
-from support.moto_account import signing_request
+from agent.sandbox.account.own_ca import SandboxKeys, make_ca
+from support.aws.account import DAY, HOUR, MINUTE, SETTINGS, World, request
+from support.aws.moto_account import signing_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from agent.backend.errors import UnavailableError
 from agent.backend.handlers.account import MOST_FAULTS
 from agent.backend.handlers.sweep import RESERVE, sweep
 from agent.backend.names import Metric
-from support.account import HOUR, MINUTE, SETTINGS, World
+from support.aws.account import HOUR, MINUTE, SETTINGS, World
 
 
 def due(world: World, count: int) -> list[str]:

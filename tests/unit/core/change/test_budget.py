@@ -15,8 +15,8 @@ from agent.core.change.decide import Limits, Wait, next_action, requests_of
 from agent.core.change.events import CertificateIssued, Hastened, KeyReady, RequestBegun, TokenExpired
 from agent.core.change.lifecycle import Phase
 from support import make
-from support.deciding import LIMITS, act, waits
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+from support.shorthand.deciding import LIMITS, act, waits
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -10,8 +10,8 @@ from agent.core.change import decide
 from agent.core.change.advance import advance
 from agent.core.change.lifecycle import Phase
 from support import make
-from support.deciding import act, fails, waits
 from support.make import DAY, HOUR, NOW
+from support.shorthand.deciding import act, fails, waits
 
 
 @pytest.mark.parametrize("phase", make.BEFORE_ACTIVATION)

@@ -17,8 +17,8 @@ from agent.core.failure.retry import BACKOFFS, CAP, LONGEST_DELAY
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind, Origin
 from support import make
-from support.deciding import KEY_LOST, REFUSED, UNAUTHORISED, WITH_A_KEY, F, act, fails, waits
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+from support.shorthand.deciding import KEY_LOST, REFUSED, UNAUTHORISED, WITH_A_KEY, F, act, fails, waits
 
 YEAR_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 

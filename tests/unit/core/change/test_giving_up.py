@@ -32,8 +32,8 @@ from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY
 from agent.core.text import duration
 from agent.core.values import Kind, Origin
 from support import make
-from support.deciding import KEY_LOST, LIMITS, REFUSED, UNAUTHORISED, WITH_A_KEY, F, act, fails, waits
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+from support.shorthand.deciding import KEY_LOST, LIMITS, REFUSED, UNAUTHORISED, WITH_A_KEY, F, act, fails, waits
 
 PREPARED = [Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED]
 NOT_PREPARED = [phase for phase in make.UNFINISHED if phase not in PREPARED]

@@ -19,8 +19,9 @@ from agent.core.change.records import decode_record, encode_outcome
 from agent.core.failure.codes import traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 from agent.core.values import Kind
-from support import campaigns, make
+from support import make
 from support.make import DAY, HOUR, NOW
+from support.suite import campaigns
 from support.unit.driven_change import ENOUGH, KINDS, LIMITS, DrivenChange
 
 PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}

@@ -18,8 +18,8 @@ from agent.core.text import duration
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind
 from support import make
-from support.deciding import LIMITS, REFUSED, F, act, doubt, fails, waits
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+from support.shorthand.deciding import LIMITS, REFUSED, F, act, doubt, fails, waits
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

@@ -19,8 +19,9 @@ from agent.core.change.records import (
 )
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.jsonio import PlainError
-from support import campaigns, make
+from support import make
 from support.make import NOW
+from support.suite import campaigns
 from support.unit.changes import FULL, GOES_BACK
 
 CONDEMNED = replace(FULL, phase=Phase.DEPLOYED, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))

@@ -16,8 +16,8 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.retry import BACKOFFS
 from agent.core.values import Kind
 from support import make
-from support.deciding import LIMITS, REFUSED, UNAUTHORISED, F, fails
 from support.make import HOUR, MINUTE, NOW, SECOND
+from support.shorthand.deciding import LIMITS, REFUSED, UNAUTHORISED, F, fails
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.cli.parser import parse
+from agent.cli.command_line.parser import parse
 from agent.core.failure.readmission import SERIAL, command, serial_of, way_back
 
 

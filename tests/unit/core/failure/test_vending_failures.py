@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.failure import failures, proxy_failures, vending_failures
 from agent.core.failure.codes import Code
-from support.rig import is_told
+from support.simulated.rig import is_told
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure

@@ -13,8 +13,9 @@ from agent.core.jsonio import encode, to_plain
 from agent.core.report.seen import MAX_NAMED, MAX_WATCHED, Damage, Seen, WatchedEnd, WatchedFile, seen_of, within_bounds
 from agent.core.values import Provenance, TrustSource
 from agent.core.worker_protocol import MAX_LINE, End, decode_answer, encode_answer
-from support import campaigns, make
+from support import make
 from support.make import DAY, NOW
+from support.suite import campaigns
 
 FULL = make.seen(
     current=make.in_use(

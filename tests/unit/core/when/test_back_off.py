@@ -12,7 +12,7 @@ from agent.core.text import clock_time
 from agent.core.when.schedule import AFTER_FAILURE, EMERGENCY_FLOOR, EMERGENCY_PART, Past, past_of
 from support import make
 from support.make import DAY, HOUR, MINUTE
-from support.scheduling import AT, EMERGENCY, SUBJECT, USED_UP, YEAR, plan
+from support.shorthand.scheduling import AT, EMERGENCY, SUBJECT, USED_UP, YEAR, plan
 
 
 def test_the_budget_holds_in_the_emergency_window_too() -> None:

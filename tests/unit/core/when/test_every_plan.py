@@ -15,7 +15,7 @@ from agent.core.when.renewal import RenewalPolicy, renewal_window
 from agent.core.when.schedule import Holds, Past, Pause, Subject, Wishes, plan_rotation
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW
-from support.scheduling import AT, YEAR, plan, suggest
+from support.shorthand.scheduling import AT, YEAR, plan, suggest
 
 PLACES = st.floats(0, 1, exclude_max=True)
 LIFETIMES = st.one_of(st.timedeltas(10 * MINUTE, DAY), st.timedeltas(DAY, 90 * DAY), st.timedeltas(90 * DAY, 30 * YEAR))

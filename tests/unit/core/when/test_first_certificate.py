@@ -10,7 +10,7 @@ from agent.core.values import Kind
 from agent.core.when.schedule import AFTER_FAILED_ENROLMENT, Past, Plan, plan_enrolment, without_a_set
 from support import make
 from support.make import HOUR, MINUTE, NOW
-from support.scheduling import IMPLAUSIBLE, UNSYNCHRONISED, YEAR_1970
+from support.shorthand.scheduling import IMPLAUSIBLE, UNSYNCHRONISED, YEAR_1970
 
 
 def enrolment(now: datetime = NOW, *, past: Past | None = None, state: ClockState = ClockState.SYNCHRONISED) -> Plan:

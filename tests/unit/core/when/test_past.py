@@ -15,7 +15,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when.schedule import Past, applies, past_of
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW
-from support.scheduling import SUBJECT, TICK, UNSYNCHRONISED, YEAR, plan, suggest
+from support.shorthand.scheduling import SUBJECT, TICK, UNSYNCHRONISED, YEAR, plan, suggest
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -26,7 +26,7 @@ from agent.core.when.schedule import (
 )
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
-from support.scheduling import (
+from support.shorthand.scheduling import (
     AT,
     EMERGENCY,
     FAILED_ONCE,

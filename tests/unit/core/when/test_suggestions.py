@@ -10,7 +10,7 @@ from agent.core.text import clock_time
 from agent.core.when.schedule import Past, Subject, Wishes, plan_rotation
 from support import make
 from support.make import DAY, MINUTE, NOW, SECOND
-from support.scheduling import (
+from support.shorthand.scheduling import (
     AT,
     EMERGENCY,
     INHIBITED,

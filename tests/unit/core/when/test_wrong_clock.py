@@ -18,7 +18,7 @@ from agent.core.when.schedule import (
     is_free,
 )
 from support.make import DAY, HOUR, NOW
-from support.scheduling import (
+from support.shorthand.scheduling import (
     AT,
     EMERGENCY,
     FAILED_ONCE,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.daemon_rig import ConnectedRig
+from support.running.daemon_rig import ConnectedRig
 from support.unit.daemon_retirement import BRIDGE, NGINX, left
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.lifecycle import Phase
-from support import campaigns, make
-from support.fleet import DELTA, DOCUMENTS, NOTIFY, THING, described, listed
-from support.malformed import Malformed
-from support.office import DUE, GET_JOBS, GET_SHADOW, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change
+from support import make
+from support.network.malformed import Malformed
+from support.running.fleet import DELTA, DOCUMENTS, NOTIFY, THING, described, listed
+from support.running.office import DUE, GET_JOBS, GET_SHADOW, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     import random

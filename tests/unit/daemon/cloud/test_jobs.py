@@ -12,8 +12,8 @@ from agent.core.failure.failure import Failure, FailureClass
 from agent.core.report.journal_events import Event
 from agent.core.values import Kind
 from support import make
-from support.fleet import NOTIFY, described, listed
-from support.office import GET_JOBS, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change, details
+from support.running.fleet import NOTIFY, described, listed
+from support.running.office import GET_JOBS, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change, details
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
 

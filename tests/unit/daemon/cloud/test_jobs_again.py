@@ -13,8 +13,8 @@ from agent.core.report.journal_events import Event
 from agent.core.values import Kind
 from agent.daemon.cloud.jobs import POSTPONED
 from support import make
-from support.fleet import NOTIFY, described, listed
-from support.office import GET_JOBS, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change, details, suggested
+from support.running.fleet import NOTIFY, described, listed
+from support.running.office import GET_JOBS, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change, details, suggested
 
 # -- forgetting and asking again ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.cloud.network_watch import ROUTES_LOOK, SETTLE, NetworkWatch
-from support.office import HandClock, HandLoop
+from support.running.office import HandClock, HandLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

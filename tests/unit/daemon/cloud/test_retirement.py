@@ -11,9 +11,9 @@ from agent.core.failure import failures
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.when.retirement import Retirement
-from support.daemon_rig import OLD, ConnectedRig
 from support.make import DAY, NOW
-from support.office import DUE, RETIRE, Office
+from support.running.daemon_rig import OLD, ConnectedRig
+from support.running.office import DUE, RETIRE, Office
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from agent.core.report.findings import Judgement, judge
 from agent.core.worker_protocol import Do, WorkerError
 from agent.errors import RefusedError
 from support import make
-from support.daemon_rig import NEVER_USED, OLD, OLDER, ConnectedRig, seen_set
 from support.make import DAY, HOUR, NOW
+from support.running.daemon_rig import NEVER_USED, OLD, OLDER, ConnectedRig, seen_set
 from support.unit.daemon_retirement import left
 
 if TYPE_CHECKING:

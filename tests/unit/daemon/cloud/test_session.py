@@ -9,7 +9,7 @@ import pytest
 from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
 from agent.iotcore.client_options import STOP_TIMEOUT
-from support.office import HandClock
+from support.running.office import HandClock
 from support.unit.session import Connector, ObedientLink, SessionScene
 
 if TYPE_CHECKING:

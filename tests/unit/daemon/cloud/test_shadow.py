@@ -14,9 +14,9 @@ from agent.core.report.journal_events import Event
 from agent.daemon.cloud.requests import SAID_AGAIN
 from agent.daemon.quiet import CAUSES
 from support import make
-from support.fleet import DELTA, DOCUMENTS
 from support.make import NOW
-from support.office import (
+from support.running.fleet import DELTA, DOCUMENTS
+from support.running.office import (
     GET_SHADOW,
     PUT_SHADOW,
     WINDOW,

@@ -23,7 +23,7 @@ from support.make import HOUR, NOW, SECOND
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 
 def test_a_suggested_window_moves_the_rotation(rig: DaemonRig) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.cloud.token_watch import SETTLE, TokenWatch
-from support.office import HandClock, HandLoop
+from support.running.office import HandClock, HandLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

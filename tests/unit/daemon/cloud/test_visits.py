@@ -15,9 +15,9 @@ from agent.core.when.looks import Looks
 from agent.core.worker_protocol import Do
 from agent.system.clock import boottime, monotonic
 from support import make
-from support.daemon_rig import OLD, ConnectedRig
 from support.make import DAY, NOW
-from support.office import ListLink
+from support.running.daemon_rig import OLD, ConnectedRig
+from support.running.office import ListLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

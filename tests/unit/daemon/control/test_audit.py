@@ -14,13 +14,13 @@ from agent.daemon.control.audit import QUIET, Audit
 from agent.daemon.quiet import MOST
 from agent.errors import RefusedError
 from agent.system.peers import Peer, Role, behind, user_of
-from support.daemon_rig import Person
-from support.office import HandClock
+from support.running.daemon_rig import Person
+from support.running.office import HandClock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 NAMELESS = 4_000_000_000  # as directories of large organisations number their users
 

@@ -15,8 +15,8 @@ from agent.core.worker_protocol import WorkerError
 from agent.daemon.control.followers import Followers
 from agent.errors import RefusedError
 from support import make
-from support.daemon_rig import Person
 from support.make import NOW
+from support.running.daemon_rig import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from agent.core.control_protocol import NothingMessage
 from agent.daemon.control.client import Client, ClientLimits
-from support import campaigns
-from support.surroundings import NOBODY, descriptors
+from support.suite import campaigns
+from support.suite.surroundings import NOBODY, descriptors
 from support.unit.server import DONE, END, LIMITS, SMALL, STATUS, Daemon, acting, error, received
 
 if TYPE_CHECKING:

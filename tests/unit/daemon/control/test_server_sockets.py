@@ -14,8 +14,8 @@ import pytest
 from agent.daemon.control.server import ControlSocket
 from agent.errors import AgentError
 from agent.system.peers import Role
-from support import planted
-from support.surroundings import NOBODY, descriptors
+from support.shorthand import planted
+from support.suite.surroundings import NOBODY, descriptors
 from support.unit.server import DONE, STATUS, Daemon, acting, error, who_may
 
 if TYPE_CHECKING:

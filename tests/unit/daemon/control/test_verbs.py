@@ -15,7 +15,7 @@ from support import make
 from support.make import DAY, NOW
 
 if TYPE_CHECKING:
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 
 PROBATION = Wait(why="It is on probation.", until=NOW + DAY, code="probation")

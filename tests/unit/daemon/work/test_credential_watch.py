@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.work.credential_watch import HALF, SETTLE, CredentialWatch
-from support.office import HandClock, HandLoop
+from support.running.office import HandClock, HandLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from agent.core.worker_protocol import Do, End, Order, WorkerError
 from agent.daemon.work.dependants import EVERY, DependantsWatch
 from agent.dependants.report_file import REPORT
 from support.make import NOW
-from support.office import HandClock
+from support.running.office import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

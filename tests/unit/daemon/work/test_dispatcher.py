@@ -14,13 +14,13 @@ from agent.core.report.findings import judge
 from agent.core.values import Kind, Origin
 from agent.core.worker_protocol import Do, Order, WorkerError
 from support import make
-from support.daemon_rig import ConnectedRig, seen_set
 from support.make import DAY, MINUTE, NOW
+from support.running.daemon_rig import ConnectedRig, seen_set
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 
 def test_what_is_due_is_begun_once(rig: DaemonRig) -> None:

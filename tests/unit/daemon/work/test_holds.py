@@ -11,7 +11,7 @@ from agent.daemon.work.holds import BUSY
 from support import make
 
 if TYPE_CHECKING:
-    from support.daemon_rig import DaemonRig
+    from support.running.daemon_rig import DaemonRig
 
 
 def test_an_order_that_fails_is_not_repeated_at_once(rig: DaemonRig) -> None:

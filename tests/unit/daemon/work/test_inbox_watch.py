@@ -9,12 +9,12 @@ import pytest
 
 from agent.daemon.work import inbox_watch
 from agent.daemon.work.inbox_watch import AGAIN, QUIET, InboxWatch
-from agent.store import disk
+from agent.store.files import disk
 from agent.trust import inbox
 from agent.trust.inbox import PART
-from support.office import HandClock, HandLoop
-from support.surroundings import descriptors
-from support.ticks import tick
+from support.running.office import HandClock, HandLoop
+from support.simulated.ticks import tick
+from support.suite.surroundings import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 
 from agent.daemon.loop import Loop
 from agent.daemon.work.notice_command import NoticeCommand
-from agent.system import outputs
+from agent.system.processes import outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from agent.core.change.verbs import Verb
 from agent.core.values import Kind
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.work.queue import Work, WorkQueue
-from support.daemon_rig import Person
+from support.running.daemon_rig import Person
 
 if TYPE_CHECKING:
     from agent.daemon.control.client import Client

@@ -13,8 +13,8 @@ from agent.core.failure.retry import CAP
 from agent.core.report.findings import judge
 from agent.core.worker_protocol import Do, Order, WorkerError
 from support import make
-from support.daemon_rig import DaemonRig, seen_set
 from support.make import DAY, NOW
+from support.running.daemon_rig import DaemonRig, seen_set
 
 if TYPE_CHECKING:
     import pytest

@@ -22,10 +22,10 @@ from agent.core.when.schedule import LOOK_EVERY
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.work.credential_watch import HALF
 from agent.daemon.work.schedule_watch import WORD_LOOK
-from agent.store import fingerprints
+from agent.store.files import fingerprints
 from support import make
-from support.daemon_rig import DaemonRig, seen_set
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+from support.running.daemon_rig import DaemonRig, seen_set
 
 if TYPE_CHECKING:
     from pathlib import Path

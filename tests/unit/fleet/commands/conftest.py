@@ -9,7 +9,7 @@ import pytest
 from support.unit.own_ca import FUNCTION, Provider
 
 if TYPE_CHECKING:
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 
 @pytest.fixture(name="signing")

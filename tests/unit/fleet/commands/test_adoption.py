@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.backend.values import DeviceState, Status
-from support.moto_account import ARN
+from support.aws.moto_account import ARN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 OWN = {"iot-cert-gateway-session", "iot-cert-gateway-rotation"}
 

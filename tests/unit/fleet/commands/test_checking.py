@@ -7,10 +7,10 @@ import boto3
 import pytest
 
 from agent.fleet.decide.own_ca import guarded
-from support.own_signer import make_ca, switched_on
+from support.aws.own_signer import make_ca, switched_on
 
 if TYPE_CHECKING:
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 SIGNER = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-sign"
 HOOK = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-hook"

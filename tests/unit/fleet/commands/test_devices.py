@@ -8,13 +8,13 @@ import pytest
 
 from agent.backend.decide.admission import Enrolment, KnownSerial, admit, fingerprint
 from agent.backend.values import DeviceState, Status
-from support.account import HOUR, certificate_id
-from support.fleet_account import NOW
+from support.aws.account import HOUR, certificate_id
+from support.aws.fleet_account import NOW
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 
 def row(operator: Operator, serial: str = "0042") -> object:

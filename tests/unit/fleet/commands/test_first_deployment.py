@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 TRIED = [fact.key for fact in FACTS if fact.tried]
 

@@ -15,13 +15,13 @@ from moto.iot import iot_backends
 from agent.backend.names import KEY_ISSUER_TAG
 from agent.backend.values import Signer
 from agent.fleet.errors import AccountError
-from support import campaigns
-from support.fleet_account import NOW, Interrupted
-from support.own_signer import Root
+from support.aws.fleet_account import NOW, Interrupted
+from support.aws.own_signer import Root
+from support.suite import campaigns
 from support.unit.own_ca import keys, row
 
 if TYPE_CHECKING:
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 ROOT = Root(NOW)

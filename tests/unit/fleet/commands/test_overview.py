@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 
 def thing(name: str, **reported: Any) -> dict[str, Any]:

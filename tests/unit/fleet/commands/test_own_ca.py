@@ -11,12 +11,12 @@ from cryptography import x509
 
 from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG
 from agent.backend.values import Signer
-from support.fleet_account import NOW
-from support.moto_account import ARN
+from support.aws.fleet_account import NOW
+from support.aws.moto_account import ARN
 from support.unit.own_ca import DAY, HOUR, YEAR, keys, row
 
 if TYPE_CHECKING:
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2050-01-01T00:00:00Z"
 

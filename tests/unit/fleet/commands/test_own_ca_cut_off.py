@@ -9,8 +9,8 @@ from moto.iot import iot_backends
 
 from agent.fleet.decide.own_ca import is_guarded
 from agent.fleet.errors import AccountError
-from support import campaigns
-from support.fleet_account import Interrupted
+from support.aws.fleet_account import Interrupted
+from support.suite import campaigns
 from support.unit.own_ca import DAY, HOUR, YEAR, Provider, keys, prepared, row
 
 # ---- interrupted and typed again -------------------------------------------------------------------------------------

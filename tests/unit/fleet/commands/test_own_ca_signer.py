@@ -8,7 +8,7 @@ import boto3
 
 from agent.fleet.decide.own_ca import is_guarded
 from agent.fleet.errors import AccountError
-from support.stack import Stack
+from support.aws.stack import Stack
 from support.unit.own_ca import Provider, prepared, row
 
 KEPT = ("Sign", "SignRole", "SignPermission")

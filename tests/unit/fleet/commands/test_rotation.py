@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 
 def test_a_job_with_its_pace_is_ordered_once(operator: Operator) -> None:

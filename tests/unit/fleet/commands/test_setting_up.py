@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.moto_account import ARN
+from support.aws.moto_account import ARN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 FINE = {
     "thingIndexingMode": "REGISTRY",

@@ -4,7 +4,7 @@ import pytest
 
 from agent.backend.values import Device, DeviceState, Record, Replacement
 from agent.fleet.decide import arming
-from support.account import NOW
+from support.aws.account import NOW
 
 
 def test_a_token_needs_no_quotes_and_holds_all_of_its_chance() -> None:

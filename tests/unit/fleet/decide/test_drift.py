@@ -7,7 +7,7 @@ import pytest
 
 from agent.fleet.decide.drift import agents_needs, of_drift, of_policies
 from agent.fleet.decide.examination import Level
-from support.stack import Stack
+from support.aws.stack import Stack
 
 NAMES = ["p-session", "p-rotation"]
 

@@ -13,8 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.errors import MaterialError
 from agent.fleet.decide import issued_ca
-from support.account import DAY, HOUR, NOW
-from support.own_signer import Root, usage
+from support.aws.account import DAY, HOUR, NOW
+from support.aws.own_signer import Root, usage
 
 YEAR = timedelta(days=365)
 NAME = "iot-cert gateway CA 1"

@@ -10,7 +10,7 @@ import pytest
 from agent.backend.values import Signer, SigningCa
 from agent.fleet.decide import own_ca
 from agent.fleet.decide.own_ca import Promise, SignerSeen
-from support.account import DAY, HOUR, NOW
+from support.aws.account import DAY, HOUR, NOW
 
 YEAR = timedelta(days=365)
 ALL_OR_NOTHING = '{"Effect": "Allow", "Action": "Update:*", "Principal": "*", "Resource": "*"}'

@@ -15,21 +15,21 @@ import pytest
 
 from agent.backend.names import SHADOW
 from agent.backend.values import Signer, SigningCa, Status
-from agent.cli.output import Output
+from agent.cli.writing.output import Output
 from agent.fleet import aws
 from agent.fleet.decide.trial import FactOutcome
 from agent.fleet.task import OperatorTask
 from agent.fleet.trial.account import TrialAccount
 from agent.fleet.trial.device import Ran
 from agent.fleet.trial.steps import ATTEMPTS, ROUNDS, STEPS, Trial
-from support.account import SETTINGS
-from support.moto_account import REGION
-from support.own_signer import make_ca
+from support.aws.account import SETTINGS
+from support.aws.moto_account import REGION
+from support.aws.own_signer import make_ca
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.fleet_account import Operator
+    from support.aws.fleet_account import Operator
 
 THING = "gw-0042"
 SIGNED = "ab" * 32

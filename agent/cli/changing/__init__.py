@@ -1,0 +1,1 @@
+"""The verbs that change something on a gateway."""

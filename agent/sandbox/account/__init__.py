@@ -1,0 +1,1 @@
+"""The account: certificates, who may do what, and the authorities that sign."""

@@ -1,0 +1,1 @@
+"""What clients connect to: TLS, MQTT in two versions, HTTPS, and the broker behind."""

@@ -1,0 +1,1 @@
+"""Other processes: copies of this one and programs, what they write, and what bounds them."""

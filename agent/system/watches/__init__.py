@@ -1,0 +1,1 @@
+"""What the kernel tells of by itself, so that nothing polls: files, the clock, the uplink, connections."""
