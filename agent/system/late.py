@@ -56,9 +56,9 @@ class _PlainSignature:
         self._plain = not function.__code__.co_kwonlyargcount
 
     def bind(self, *given: Any, **named: Any) -> Any:
-        """Do as the module's own, the answer of which is no one's need where the arguments fit."""
+        """Do as the module's own; where the arguments fit, the SDK asks for no more than that."""
         fits = self._plain and not named and len(given) in self._fitting
-        return None if fits else self._read().bind(*given, **named)
+        return _Fitting(self._read, given) if fits else self._read().bind(*given, **named)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._read(), name)
@@ -68,6 +68,16 @@ class _PlainSignature:
 
     def _read(self) -> Any:
         return _read(self._module).signature(self._of)
+
+
+class _Fitting:
+    """What the module says of arguments that fit, for a caller that looks at it."""
+
+    def __init__(self, signature: Any, given: tuple[Any, ...]) -> None:
+        self._signature, self._given = signature, given
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._signature().bind(*self._given), name)
 
 
 _STAND_INS = {"inspect": _Inspect, "linecache": _StandIn, "urllib.parse": _UrllibParse}

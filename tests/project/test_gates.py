@@ -1,10 +1,11 @@
-"""How large a file and a class may become, before it is divided by subject, and what each test can do: fail.
+"""How large a file, a class and a room may become, before it is divided by subject, and what each test can do: fail.
 
 Both are read off the same files, here, so that one process reads them once for both.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 AGENT, TESTS = ROOT / "agent", ROOT / "tests"
 LINES, METHODS, ATTRIBUTES = 400, 20, 12
+MODULES = 17  # in one folder of the agent
 
 # Of the rehearsal cloud: all of one client's protocol.
 LARGER = {"ClientConnection"}
@@ -49,6 +51,12 @@ def test_a_file_and_its_classes_can_be_read_at_a_sitting() -> None:
     assert long(FILES + TEST_FILES) == []
     assert wide(FILES) == LARGER
     assert wide(TEST_FILES) == LARGER_TESTS
+
+
+def test_a_room_is_seen_at_a_glance() -> None:
+    """A list of thirty modules is searched; a stranger sees what is in a room by its name."""
+    full = Counter(path.parent.relative_to(AGENT).as_posix() for path in FILES if path.name != "__init__.py")
+    assert {room: modules for room, modules in full.items() if modules > MODULES} == {}
 
 
 def named_twice(room: Path, files: list[Path]) -> set[str]:

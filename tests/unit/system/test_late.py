@@ -29,6 +29,7 @@ def any_number(*given): pass
 fitting = [callback, Listener().one, lambda _: None]
 for each in fitting: inspect.signature(each).bind(None)
 print(type(sys.modules['inspect']).__name__)
+print(inspect.signature(callback).bind(7).arguments)
 inspect.signature(any_number).bind(None)
 for each in (Listener().two, Listener.two, named, lambda: None):
     try: inspect.signature(each).bind(None)
@@ -106,9 +107,9 @@ def test_a_module_that_cannot_be_read_is_told_each_time(tmp_path: Path) -> None:
 
 
 def test_the_sdk_sees_that_a_callback_takes_one_argument() -> None:
-    """Without the module; and one that does not is refused in the module's words."""
+    """Without the module, which tells a caller that wants to know more, and refuses one that does not, in its words."""
     missing = [f"missing a required argument: '{name}'" for name in ("second", "first", "must")]
-    assert run(_BIND).splitlines() == ["_Inspect", *missing, "too many positional arguments"]
+    assert run(_BIND).splitlines() == ["_Inspect", "{'given': 7}", *missing, "too many positional arguments"]
 
 
 @pytest.mark.parametrize(
