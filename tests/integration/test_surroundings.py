@@ -225,7 +225,7 @@ def test_a_gateway_with_nothing_left_says_so(enrolled: Gateway) -> None:
     (enrolled.state / "current" / "credential.pem").unlink()  # which has the key as well
     claim = enrolled.directory / "claim" / "key.pem"
     claim.rename(claim.with_name("kept"))
-    assert "put a claim certificate that is accepted in place" in enrolled.run("rotate", expect=3).out
+    assert "Put a claim certificate in place that AWS IoT Core accepts" in enrolled.run("rotate", expect=3).out
     told = enrolled.run("rotate", "--json", expect=3).outcome
     assert (told["event"], told["exit"], told["change"]) == ("outcome", 3, None)
     assert enrolled.cloud.count(Operation.CREATE) == 1

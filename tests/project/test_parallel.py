@@ -139,8 +139,8 @@ def test_what_shares_something_stays_together() -> None:
 @pytest.mark.parametrize(
     ("processes", "first"),
     [
-        (8, ["boot"] * 3 + ["long"] * 2 + ["quick"] * 3),
-        (4, ["boot", "long", "quick", "quick"]),
+        (8, ["boot"] * 3 + ["long"] * 4 + ["quick"]),
+        (4, ["boot", "long", "long", "quick"]),
         (2, ["boot", "quick"]),
     ],
 )

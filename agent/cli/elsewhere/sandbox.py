@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace, output: Output) -> Exit:
     try:
         from agent.sandbox.process import runner  # noqa: PLC0415 - it is not part of a gateway's package
     except ImportError as error:
-        if error.name == "agent.sandbox":
+        if (error.name or "").startswith("agent.sandbox"):
             raise AgentError(
                 "The sandbox is not part of this package: run it from the project's source, on a developer's machine."
             ) from error

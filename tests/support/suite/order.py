@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BOOTS = "tests/system/"  # machines, of which not all processes should boot one at the same time
-WAITING = 5 / 8  # of the processes have a long one, as long as there are quick ones
+WAITING = 7 / 8  # of the processes have a long one, as long as there are quick ones
 BOOTING = 3 / 8  # of them boot a machine, as long as there is something else
 MOST = 150  # quick tests that a process takes at once, even if their file has more
 # Folders, and files where their folder is not of one kind; the longest first. They wait, boot, or kill by the hundred.
 LONG = (
     BOOTS,
+    "tests/simulation/",
+    "tests/integration/test_vending",
     "tests/integration/test_hostile_cloud.py",
     "tests/integration/test_shared_id.py",
     "tests/integration/test_daemon_faults.py",
@@ -32,7 +34,6 @@ LONG = (
     "tests/crash/",
     "tests/integration/test_daemon",
     "tests/integration/",
-    "tests/simulation/",
     "tests/scenarios/test_account_on_aws.py",
     "tests/scenarios/test_random_walks.py",
     "tests/fuzz/test_trust_stores.py",

@@ -350,4 +350,4 @@ def test_asking_the_daemon_loads_next_to_nothing() -> None:
         "import agent.cli.carrying.client\nprint(sorted(set(sys.modules) - before))"
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert shown == "['_socket', 'agent.cli.carrying.client']\n"
+    assert shown == "['_socket', 'agent.cli.carrying', 'agent.cli.carrying.client']\n"

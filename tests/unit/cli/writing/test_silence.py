@@ -14,7 +14,7 @@ from agent.cli.writing import silence, standard
 if TYPE_CHECKING:
     import pytest
 
-QUIET = "import signal, sys\nfrom agent.cli import silence\nsilence.SECOND = 0.01\nsilence.end()\n"
+QUIET = "import signal, sys\nfrom agent.cli.writing import silence\nsilence.SECOND = 0.01\nsilence.end()\n"
 
 
 def seconds(counted: silence.Silence, number: int) -> list[str]:
