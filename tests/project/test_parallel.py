@@ -105,29 +105,30 @@ def test_a_fault_of_the_suite_is_no_success(tmp_path: Path) -> None:
 
 # -- the order ---------------------------------------------------------------------------------------------------------
 
-BOOTING = [f"{order.BOOTS}test_boot.py::{number}" for number in range(5)]
-WAITING = [f"{order.LONG[-1]}::{number}" for number in range(7)]
+BOOTING = [f"{order.BOOTS[0]}test_boot.py::{number}" for number in range(5)]
+WAITING = [f"{order.WAITS[-1]}test_slow.py::{number}" for number in range(7)]
 COMPUTING = [f"tests/unit/test_{file}.py::{number}" for file in "xyz" for number in range(4)]
+LONG = [f"{order.COMPUTES[0]}test_year.py::{number}" for number in range(2)]
 
 
 def begun(work: order.Work[str]) -> list[str]:
     """Have everything begun and nothing end; return the kinds."""
     kinds = []
     while unit := work.take():
-        kinds.append(unit.kind)
+        kinds.append(unit.kind.value)
     return kinds
 
 
 def test_everything_is_in_one_unit() -> None:
     """Quick tests by file and not too many, long ones one at a time, and the longest first."""
     many = [f"tests/unit/test_many.py::{number}" for number in range(order.MOST + 1)]
-    items = [*COMPUTING, *many, *WAITING, *BOOTING]
+    items = [*COMPUTING, *many, *LONG, *WAITING, *BOOTING]
 
     found = order.units(items, str)
 
     assert sorted(item for unit in found for item in unit.items) == sorted(items)
-    assert [len(unit.items) for unit in found] == [*[1] * 12, 4, 4, 4, order.MOST, 1]
-    assert [unit.kind for unit in found] == [*["boot"] * 5, *["long"] * 7, *["quick"] * 5]
+    assert [len(unit.items) for unit in found] == [*[1] * 14, 4, 4, 4, order.MOST, 1]
+    assert [unit.kind.value for unit in found] == [*["boot"] * 5, *["wait"] * 7, *["compute"] * 7]
 
 
 def test_what_shares_something_stays_together() -> None:
@@ -139,9 +140,10 @@ def test_what_shares_something_stays_together() -> None:
 @pytest.mark.parametrize(
     ("processes", "first"),
     [
-        (8, ["boot"] * 3 + ["long"] * 4 + ["quick"]),
-        (4, ["boot", "long", "long", "quick"]),
-        (2, ["boot", "quick"]),
+        (12, ["boot"] * 4 + ["wait"] * 5 + ["compute"] * 3),
+        (8, ["boot"] * 2 + ["wait"] * 4 + ["compute"] * 2),
+        (4, ["boot", "wait", "wait", "compute"]),
+        (2, ["boot", "compute"]),
     ],
 )
 def test_some_processes_wait_and_the_others_compute(processes: int, first: list[str]) -> None:
@@ -149,7 +151,7 @@ def test_some_processes_wait_and_the_others_compute(processes: int, first: list[
     work = order.Work(order.units([*COMPUTING, *WAITING, *BOOTING], str), processes)
     kinds = begun(work)
     assert kinds[:processes] == first
-    assert sorted(kinds) == sorted(["boot"] * 5 + ["long"] * 7 + ["quick"] * 3)
+    assert sorted(kinds) == sorted(["boot"] * 5 + ["wait"] * 7 + ["compute"] * 3)
 
 
 def test_one_that_has_booted_makes_way_for_another() -> None:
@@ -162,8 +164,8 @@ def test_one_that_has_booted_makes_way_for_another() -> None:
     work.end(quick, quick.items[2:])
     again = work.take()
     assert again is not None
-    assert again.kind == "boot"
-    assert work.take() == order.Unit(quick.items[2:], "quick")
+    assert again.kind is order.Kind.BOOT
+    assert work.take() == order.Unit(quick.items[2:], order.Kind.COMPUTE)
 
 
 def test_each_long_one_exists() -> None:

@@ -1,14 +1,16 @@
-"""In which order a run of several processes takes the tests: long ones early, beside quick ones that compute.
+"""In which order a run of several processes takes the tests: those that wait early, beside those that compute.
 
-Tests that take long wait for most of their time, for a machine that boots or a daemon that is slow to find out; the
-quick ones compute. So some processes have a long one at any time, and the others quick ones, a file at a time, since
-the tests of a file share what they have made. One that has nothing left to do asks for more.
+Some tests wait for most of their time, for a machine that boots or a daemon that is slow to find out; the others
+compute. So most processes have one that waits, as long as there are such, and some compute: what takes long first, and
+then the quick ones, a file at a time, since the tests of a file share what they have made. One that has nothing left to
+do asks for more.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -16,28 +18,39 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BOOTS = "tests/system/"  # machines, of which not all processes should boot one at the same time
-WAITING = 7 / 8  # of the processes have a long one, as long as there are quick ones
-BOOTING = 3 / 8  # of them boot a machine, as long as there is something else
+WAITING = 3 / 4  # of the processes run tests that wait, as long as there are some that compute
+BOOTING = 1 / 3  # of them boot a machine, as long as there is something else
 MOST = 150  # quick tests that a process takes at once, even if their file has more
-# Folders, and files where their folder is not of one kind; the longest first. They wait, boot, or kill by the hundred.
-LONG = (
-    BOOTS,
-    "tests/simulation/",
+
+# Folders, and files where their folder is not of one kind; those that take longest first.
+BOOTS = ("tests/system/",)  # machines, of which not all processes should boot one at the same time
+WAITS = (
     "tests/integration/test_vending",
     "tests/integration/test_hostile_cloud.py",
     "tests/integration/test_shared_id.py",
     "tests/integration/test_daemon_faults.py",
     "tests/integration/test_fleet",
     "tests/integration/test_stack.py",
-    "tests/walks/",
-    "tests/crash/",
     "tests/integration/test_daemon",
     "tests/integration/",
+)
+COMPUTES = (  # for long
+    "tests/simulation/",
     "tests/scenarios/test_account_on_aws.py",
     "tests/scenarios/test_random_walks.py",
+    "tests/crash/",
+    "tests/walks/",
     "tests/fuzz/test_trust_stores.py",
 )
+LONG = (*BOOTS, *WAITS, *COMPUTES)
+
+
+class Kind(Enum):
+    """What a test does for most of its time."""
+
+    BOOT = "boot"
+    WAIT = "wait"
+    COMPUTE = "compute"
 
 
 @dataclass(frozen=True)
@@ -46,14 +59,11 @@ class Unit(Generic[T]):
 
     Attributes:
         items: The tests, in the order in which it runs them.
-        kind: Which queue it is in: what boots, other long ones, or quick ones.
+        kind: What it does for most of its time.
     """
 
     items: tuple[T, ...]
-    kind: str
-
-
-BOOT, LONG_ONE, QUICK = "boot", "long", "quick"
+    kind: Kind
 
 
 def units(
@@ -82,10 +92,10 @@ def rank(name: str) -> int:
     return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
 
-def _kind(name: str) -> str:
-    if rank(name) == len(LONG):
-        return QUICK
-    return BOOT if name.startswith(BOOTS) else LONG_ONE
+def _kind(name: str) -> Kind:
+    if name.startswith(BOOTS):
+        return Kind.BOOT
+    return Kind.WAIT if name.startswith(WAITS) else Kind.COMPUTE
 
 
 class Work(Generic[T]):
@@ -93,9 +103,9 @@ class Work(Generic[T]):
 
     def __init__(self, found: Sequence[Unit[T]], processes: int) -> None:
         """Take them in the order in which those of a kind are begun; so many processes share them."""
-        self._left = {kind: deque(unit for unit in found if unit.kind == kind) for kind in (BOOT, LONG_ONE, QUICK)}
+        self._left = {kind: deque(unit for unit in found if unit.kind == kind) for kind in Kind}
         self._processes = processes
-        self._in_hand: Counter[str] = Counter()
+        self._in_hand: Counter[Kind] = Counter()
 
     def take(self) -> Unit[T] | None:
         """Return what a process that has nothing to do should begin with, or None where nothing is left."""
@@ -111,10 +121,10 @@ class Work(Generic[T]):
         if left:
             self._left[unit.kind].appendleft(Unit(tuple(left), unit.kind))
 
-    def _preferred(self) -> Iterator[str]:
-        waiting = self._in_hand[BOOT] + self._in_hand[LONG_ONE]
+    def _preferred(self) -> Iterator[Kind]:
+        waiting = self._in_hand[Kind.BOOT] + self._in_hand[Kind.WAIT]
         if waiting < max(1, int(self._processes * WAITING)):
-            if self._in_hand[BOOT] < max(1, int(self._processes * BOOTING)):
-                yield BOOT
-            yield LONG_ONE
-        yield from (QUICK, LONG_ONE, BOOT)
+            if self._in_hand[Kind.BOOT] < max(1, int(self._processes * BOOTING)):
+                yield Kind.BOOT
+            yield Kind.WAIT
+        yield from (Kind.COMPUTE, Kind.WAIT, Kind.BOOT)
