@@ -164,8 +164,8 @@ def test_one_that_has_booted_makes_way_for_another() -> None:
     work.end(quick, quick.items[2:])
     again = work.take()
     assert again is not None
-    assert again.kind is order.Kind.BOOT
-    assert work.take() == order.Unit(quick.items[2:], order.Kind.COMPUTE)
+    assert again.kind is order.Demand.BOOT
+    assert work.take() == order.Unit(quick.items[2:], order.Demand.COMPUTE)
 
 
 def test_each_long_one_exists() -> None:

@@ -45,7 +45,7 @@ COMPUTES = (  # for long
 LONG = (*BOOTS, *WAITS, *COMPUTES)
 
 
-class Kind(Enum):
+class Demand(Enum):
     """What a test does for most of its time."""
 
     BOOT = "boot"
@@ -63,7 +63,7 @@ class Unit(Generic[T]):
     """
 
     items: tuple[T, ...]
-    kind: Kind
+    kind: Demand
 
 
 def units(
@@ -92,10 +92,10 @@ def rank(name: str) -> int:
     return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
 
-def _kind(name: str) -> Kind:
+def _kind(name: str) -> Demand:
     if name.startswith(BOOTS):
-        return Kind.BOOT
-    return Kind.WAIT if name.startswith(WAITS) else Kind.COMPUTE
+        return Demand.BOOT
+    return Demand.WAIT if name.startswith(WAITS) else Demand.COMPUTE
 
 
 class Work(Generic[T]):
@@ -103,9 +103,9 @@ class Work(Generic[T]):
 
     def __init__(self, found: Sequence[Unit[T]], processes: int) -> None:
         """Take them in the order in which those of a kind are begun; so many processes share them."""
-        self._left = {kind: deque(unit for unit in found if unit.kind == kind) for kind in Kind}
+        self._left = {kind: deque(unit for unit in found if unit.kind == kind) for kind in Demand}
         self._processes = processes
-        self._in_hand: Counter[Kind] = Counter()
+        self._in_hand: Counter[Demand] = Counter()
 
     def take(self) -> Unit[T] | None:
         """Return what a process that has nothing to do should begin with, or None where nothing is left."""
@@ -121,10 +121,10 @@ class Work(Generic[T]):
         if left:
             self._left[unit.kind].appendleft(Unit(tuple(left), unit.kind))
 
-    def _preferred(self) -> Iterator[Kind]:
-        waiting = self._in_hand[Kind.BOOT] + self._in_hand[Kind.WAIT]
+    def _preferred(self) -> Iterator[Demand]:
+        waiting = self._in_hand[Demand.BOOT] + self._in_hand[Demand.WAIT]
         if waiting < max(1, int(self._processes * WAITING)):
-            if self._in_hand[Kind.BOOT] < max(1, int(self._processes * BOOTING)):
-                yield Kind.BOOT
-            yield Kind.WAIT
-        yield from (Kind.COMPUTE, Kind.WAIT, Kind.BOOT)
+            if self._in_hand[Demand.BOOT] < max(1, int(self._processes * BOOTING)):
+                yield Demand.BOOT
+            yield Demand.WAIT
+        yield from (Demand.COMPUTE, Demand.WAIT, Demand.BOOT)

@@ -242,15 +242,13 @@ def _settle(config: pytest.Config, number: int) -> None:
     factory = _factory(config)
     factory._basetemp = factory.getbasetemp() / f"{_PREFIX}{number}"
     factory._basetemp.mkdir(mode=0o700, exist_ok=True)
-    surroundings.take_huge_pages()
+    surroundings.take_huge_pages(forked=True)
 
 
 def _run(session: pytest.Session, wire: Wire) -> None:
     hook, recorder = session.config.hook, _Recorder()
     session.config.pluginmanager.register(recorder)
-    following: Any = (
-        session  # what comes after a unit: this tears down what its file has, and keeps what the session has
-    )
+    following: Any = session  # after a unit: what its file has is torn down, and what the session has is kept
     while (unit := wire.recv()) is not None:
         tests = [session.items[place] for place in unit]
         for test, after in zip(tests, [*tests[1:], following], strict=True):

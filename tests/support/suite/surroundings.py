@@ -109,17 +109,24 @@ def lacks(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def take_huge_pages() -> None:
+def take_huge_pages(*, forked: bool = False) -> None:
     """Have what this process holds by now lie in huge pages where the kernel has such: a fork copies their list.
 
     A process that has read the whole suite holds 270 MB, and forks some thousand times: 18 ms of a processor each in
     ordinary pages, 6 in huge ones.
+
+    Args:
+        forked: Whether it shares them with the process that forked it. The first write to a huge page that is shared
+            breaks it up, so each of its pages is written first, as it is.
     """
     for line in Path("/proc/self/maps").read_text().splitlines():
         part, rights, *_, inode, name = (*line.split(maxsplit=5), "")[:6]
         begin, end = _ends(part)
         if rights == "rw-p" and inode == "0" and name.strip() in {"", "[heap]"}:
             begin, end = -(-begin // _HUGE) * _HUGE, end // _HUGE * _HUGE
+            for place in range(begin, end, resource.getpagesize()) if forked else ():
+                page = ctypes.c_char.from_address(place)
+                page.value = page.value
             for place in range(begin, end, _HUGE):  # one at a time, since one that cannot be ends the call
                 _advise(place, _HUGE, _COLLAPSE)
 
