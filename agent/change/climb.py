@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agent.change.source import by_known_anchors
 from agent.core.change import ladder
 from agent.core.failure.failure import in_the_light_of
-from agent.core.text import common_name
+from agent.core.text import common_name, sentence_of
 from agent.core.values import Candidate, Salvaged
 from agent.errors import CloudError, MaterialError, RefusedError, StoreError
 
@@ -53,7 +53,7 @@ class Climber:
         vending = self._settings.vending
         while True:
             move = ladder.climb(attempts, vending=vending.readmit if vending is not None else "")
-            self._tell("ladder", f"{move.why[:1].upper()}{move.why[1:].rstrip('.')}.")
+            self._tell("ladder", f"{sentence_of(move.why.rstrip('.'))}.")
             if move.try_next is None:
                 return move
             attempts = (*attempts, self._try_rung(move.try_next))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.made_with import BECOME, other_thing
-from agent.core.text import clock_time
+from agent.core.text import clock_time, sentence_of
 from agent.core.values import Kind, Manifest, Origin
 from agent.core.when import retirement
 from agent.core.when.renewal import renewal_window
@@ -96,7 +96,7 @@ class Planner:
         if self._in_flight.record is not None:
             raise RefusedError(f"Change {self._in_flight.record.id} is in flight.")
         why = f"the key and certificate of generation {found.number} were replaced by hand"
-        self._in_flight.tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
+        self._in_flight.tell("by-hand", f"{sentence_of(why)}; they are proven before they are used.")
         trust = found.trust or self._sets.trusts()[0]
         brought = _Brought(found.credential, found.thing_name, trust, found.replaced, None)
         return self._bring_in(brought, why)

@@ -16,6 +16,7 @@ from agent.config import kinds
 from agent.config.schema import FILE
 from agent.config.sections import ParametersKind, Section, Sections
 from agent.core.aws.endpoints import MAX_HOST
+from agent.core.text import sentence_of
 from agent.core.when.maintenance import DAYS
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def rows(section: Section, above: str = "") -> Iterator[tuple[str, Section, Key]
 
 def _told(section: Section, key: Key) -> str:
     facts = [takes(key.kind), without(section, key)]
-    sentence = f"{key.help[:1].upper()}{key.help[1:]}." if key.help else ""
+    sentence = f"{sentence_of(key.help)}." if key.help else ""
     return f"({'; '.join(fact for fact in facts if fact)}) {sentence}".rstrip()
 
 

@@ -14,6 +14,11 @@ def printable(text: str, limit: int) -> str:
     return cut if cut.isprintable() else "".join(char if char.isprintable() else " " for char in cut)
 
 
+def sentence_of(text: str) -> str:
+    """Return a text as the beginning of a sentence: its first letter is large, and the others are as they were."""
+    return text[:1].upper() + text[1:]
+
+
 def in_shell(word: object) -> str:
     """Return a path or another word as it is typed in a shell, in quotes where it needs them."""
     text = str(word)

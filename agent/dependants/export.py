@@ -12,7 +12,6 @@ import base64
 import hashlib
 import os
 import re
-import select
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import THING, Id, Name
 from agent.errors import AgentError, MaterialError, RefusedError, StoreError
 from agent.store.files.disk import explained
+from agent.system import children
 from agent.system.clock import monotonic
 from agent.system.processes import forks
 
@@ -250,16 +250,10 @@ def _as_owner(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, 
 
 
 def _read(pipe: int) -> bytes:
-    data, deadline = bytearray(), monotonic() + PATIENCE
-    while len(data) <= MAX_EXTRACT:
-        ready, _, _ = select.select([pipe], [], [], max(deadline - monotonic(), 0.0))
-        if not ready:
-            raise MaterialError("The set in use could not be read in time.")
-        part = os.read(pipe, 65_536)
-        if not part:
-            break
-        data += part
-    return bytes(data)
+    try:
+        return children.read_all(pipe, monotonic() + PATIENCE, MAX_EXTRACT + 1)  # one more says that it is too much
+    except TimeoutError:
+        raise MaterialError("The set in use could not be read in time.") from None
 
 
 def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> None:

@@ -25,6 +25,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.verbs import Meaning, OrderStep, Situation, Verb
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import OF_THE_SET, FailureClass, needs_control
+from agent.core.text import sentence_of
 from agent.core.values import ByHand, Kind, Origin
 from agent.errors import MaterialError, RefusedError, StoreError
 
@@ -314,7 +315,7 @@ class Operations:
         climb = self._climber.find_footing()
         if not _leads_elsewhere(outcome.record, climb.use, in_use=self._engine.is_in_use()):
             return Done(outcome=outcome, climb=climb)
-        self._engine.set_aside(f"{climb.why[:1].upper()}{climb.why[1:]}, and the set that this change rests on is not.")
+        self._engine.set_aside(f"{sentence_of(climb.why)}, and the set that this change rests on is not.")
         ended = self._engine.run()
         if ended.wait is not None:  # the disk does not let it end; it is tried again
             return Done(outcome=ended, climb=climb)

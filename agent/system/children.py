@@ -60,7 +60,7 @@ def said_by(command: Sequence[str], environment: Mapping[str, str], patience: fl
     finally:
         os.close(write_end)
     try:
-        return _all_of(read_end, monotonic() + patience, most)
+        return read_all(read_end, monotonic() + patience, most)
     finally:
         os.close(read_end)
         with suppress(ProcessLookupError):
@@ -68,8 +68,8 @@ def said_by(command: Sequence[str], environment: Mapping[str, str], patience: fl
         os.waitpid(pid, 0)
 
 
-def _all_of(fd: int, deadline: float, most: int) -> bytes:
-    """Return what can be read until the end, or as much as is wanted.
+def read_all(fd: int, deadline: float, most: int) -> bytes:
+    """Return what can be read until the end, or as much as is wanted; the deadline is by the monotonic clock.
 
     Raises:
         TimeoutError: It takes longer.

@@ -13,7 +13,6 @@ TIMEDATECTL = "/usr/bin/timedatectl"
 PATIENCE = 2.0  # seconds; a bus that hangs must not hold the daemon up
 LASTS = 60.0  # seconds that an answer is good for
 
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 _MOST = 16  # bytes; it says yes or no
 
 
@@ -39,6 +38,6 @@ def ask(command: str = TIMEDATECTL) -> bool:
     """Ask now; no answer means that the clock is not vouched for."""
     words = [command, "show", "--property=NTPSynchronized", "--value"]
     try:
-        return children.said_by(words, _ENVIRONMENT, PATIENCE, most=_MOST).strip() == b"yes"
+        return children.said_by(words, children.ENVIRONMENT, PATIENCE, most=_MOST).strip() == b"yes"
     except OSError:
         return False

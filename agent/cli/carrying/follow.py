@@ -13,7 +13,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import HOLDING, SET_THE_CLOCK, FailureClass
-from agent.core.text import duration
+from agent.core.text import duration, sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,7 @@ def waiting(code: str, why: str, left: timedelta, *, tried: bool, goes_on: str) 
     """
     if tried:
         return f"Trying again in {duration(left)}."
-    text = f"{why[:1].upper()}{why[1:]}"
+    text = sentence_of(why)
     if code == CLOCK:
         return f"{text}. {SET_THE_CLOCK} It goes on by itself then; leaving with Ctrl-C is harmless: {goes_on}."
     if code != "probation":

@@ -11,7 +11,7 @@ from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.failure.failure import SET_THE_CLOCK
 from agent.core.jsonio import to_plain
-from agent.core.text import clock_time
+from agent.core.text import clock_time, sentence_of
 
 if TYPE_CHECKING:
     from agent.cli.writing.output import Output
@@ -79,7 +79,7 @@ def tell_locked_out(output: Output, why: str, remedy: str, code: Exit) -> None:
 
 def sentence(why: str, remedy: str) -> str:
     """Return a reason and what helps as sentences."""
-    return f"{why[:1].upper()}{why[1:]}. {remedy}".rstrip()
+    return f"{sentence_of(why)}. {remedy}".rstrip()
 
 
 def _in_use(current: int | None) -> str:

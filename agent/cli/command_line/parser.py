@@ -16,6 +16,7 @@ from agent.cli.command_line.examples import EXAMPLES
 from agent.cli.writing import standard
 from agent.cli.writing.output import Output
 from agent.core.report.checks import CHECKS
+from agent.core.text import sentence_of
 from agent.core.values import THING
 from agent.core.when.retirement import SHORTEST_ID
 from agent.errors import AgentError
@@ -137,7 +138,7 @@ if TYPE_CHECKING:
 
 def _add(verbs: Verbs, name: str, text: str, *, on_gateway: bool = True) -> _Parser:
     """Add a verb, with the option of a gateway's configuration where it reads one."""
-    verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+    verb = verbs.add_parser(name, help=text, description=f"{sentence_of(text)}.")
     verb.set_defaults(parser=verb)
     _add_common(verb, on_gateway=on_gateway)
     return verb

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from agent.core.failure.codes import Code, traits
-from agent.core.text import printable
+from agent.core.text import printable, sentence_of
 from agent.core.timekeeping import ClockState
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def judge(failure: Failure, controls: Sequence[Control] = (), *, of_a_claim: boo
         failure,
         kind=_undecided(failure),
         decisive=False,
-        message=f"{failure.message} {_capital(control.name)} {why}, so nothing speaks against this set.",
+        message=f"{failure.message} {sentence_of(control.name)} {why}, so nothing speaks against this set.",
         promise=f"Nothing is rolled back. {RETRIES}",
     )
 
@@ -190,7 +190,7 @@ def _turned_away(failure: Failure | None) -> bool:
 
 def _locked_out(failure: Failure, controls: Sequence[Control], *, of_a_claim: bool) -> Failure:
     *others, last = [control.name for control in controls] or [""]
-    names = _capital(f"{', '.join(others)} and {last}" if others else last)
+    names = sentence_of(f"{', '.join(others)} and {last}" if others else last)
     tried = "There is no other set on this gateway to compare with, so none is accepted now."
     if controls:
         tried = (
@@ -219,14 +219,10 @@ def _refused(failure: Failure, control: Control) -> Failure:
         failure,
         kind=kind,
         decisive=True,
-        message=f"{failure.message} {_capital(control.name)} is accepted over the same path. {_SO_IT_IS_THE_SET}",
+        message=f"{failure.message} {sentence_of(control.name)} is accepted over the same path. {_SO_IT_IS_THE_SET}",
         remedy=_AGAINST_THE_SET.get(kind, failure.remedy),
         promise="",
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def in_the_light_of(clock: Reading, failure: Failure) -> Failure:

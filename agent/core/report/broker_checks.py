@@ -11,6 +11,7 @@ from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass
 from agent.core.report.checks import NETWORK, Line, failure, ok, skipped, warning
+from agent.core.text import sentence_of
 
 if TYPE_CHECKING:
     from agent.core.change.ladder import Climb
@@ -50,7 +51,7 @@ def of_connection(found: Examination) -> Line:
     if refusal is None:
         return ok("connect", f"The broker accepts the current set as {found.client_id}.")
     if found.climb is not None and found.climb.use is Rung.TECHNICIAN:
-        text = f"{found.climb.why[:1].upper()}{found.climb.why[1:]}."
+        text = f"{sentence_of(found.climb.why)}."
         return failure("connect", Code.LOCKED_OUT, text, found.climb.remedy, Exit.CRITICAL)
     if refusal.kind is FailureClass.POLICY:
         remedy = f"Allow it: {statement('iot:Connect', f'client/{found.client_id}')}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.decide import Wait
 from agent.core.report.findings import UNANSWERED, judge
-from agent.core.text import clock_time, common_name, duration, in_shell
+from agent.core.text import clock_time, common_name, duration, in_shell, sentence_of
 from agent.core.when.retirement import HELD, SHOWN_ID
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _why(status: Status) -> Iterator[str]:
         yield f"The {change.kind} {change.id} is in flight, in phase {change.phase}."
         if status.following and status.following.why:
             why = status.following.why
-            yield _sentence(f"{why[:1].upper()}{why[1:]}")
+            yield _sentence(sentence_of(why))
         return
     yield ("A change is due: " if plan.due else "Nothing is begun now: ") + _sentence(plan.why)
     if plan.at and not plan.due:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.failure.failure import KEEPS_TRYING
 from agent.core.report.journal_events import Event
+from agent.core.text import sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ class LadderNews:
 
     def locked_out(self, why: str, remedy: str) -> None:
         """There is no set left to try."""
-        before, self._stuck = self._stuck, f"{why[:1].upper()}{why[1:]}. {remedy} {KEEPS_TRYING}"
+        before, self._stuck = self._stuck, f"{sentence_of(why)}. {remedy} {KEEPS_TRYING}"
         if self._stuck != before:
             self._log(Event.LOCKED_OUT, self._stuck)
 

@@ -12,13 +12,11 @@ import select
 import sys
 from contextlib import suppress
 
-from agent.core.values import SEARCHED
-from agent.system import descriptors
+from agent.system import children, descriptors
 
 MOST = 65_536  # bytes of one program
 LEFT_OUT = b"\n(More was written, which is left out.)\n"
 
-_ENVIRONMENT = {"PATH": SEARCHED}
 _PIECE = 4_096  # bytes that whatever takes some takes at once
 _FULL = 32  # pieces, twice as many as a full pipe has
 _SINK = ("/bin/sh", "-c", "cat <&3 &")  # the shell ends at once, so no process of this one's is left to be reaped
@@ -81,7 +79,7 @@ class Outflow:
         quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
         with suppress(OSError):
             sink = [*quiet, (os.POSIX_SPAWN_DUP2, self.read, 3)]
-            os.waitpid(os.posix_spawn(_SINK[0], _SINK, _ENVIRONMENT, file_actions=sink, setsid=True), 0)
+            os.waitpid(os.posix_spawn(_SINK[0], _SINK, children.ENVIRONMENT, file_actions=sink, setsid=True), 0)
 
     def _write(self, data: bytes) -> None:
         if self._to is None or not data:

@@ -78,7 +78,7 @@ def units(
     """
     together: dict[object, list[T]] = {}
     for place, item in enumerate(items):
-        long = rank(name(item)) < len(LONG)
+        long = name(item).startswith(LONG)
         together.setdefault(shared(item) or (place if long else (name(item).partition("::")[0],)), []).append(item)
     found = []
     for key, those in together.items():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.text import clock_time, counted, duration, in_shell
+from agent.core.text import clock_time, counted, duration, in_shell, sentence_of
 from support import make
 from support.make import NOW
 
@@ -83,3 +83,9 @@ def test_a_word_is_the_same_to_a_shell_as_to_a_person(word: str) -> None:
 def test_a_word_that_needs_no_quotes_has_none(plain: str) -> None:
     """As nearly every path."""
     assert in_shell(plain) == plain
+
+
+def test_a_sentence_begins_with_a_large_letter() -> None:
+    """And what is large, small or nothing after it stays so."""
+    given = ("the AWS root", "A", "", "ölmühle")
+    assert [sentence_of(each) for each in given] == ["The AWS root", "A", "", "Ölmühle"]
