@@ -6,8 +6,10 @@ the simulator against a cloud in memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -43,7 +45,7 @@ class Clock(Protocol):
         """Whether the system says that its clock is synchronised."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CreatedCertificate:
     """The reply to CreateCertificateFromCsr: nothing in it is trusted yet.
 
@@ -161,7 +163,7 @@ class Confirmations(Protocol):
         """Whether the word on a generation has come."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Recovery:
     """What the store's recovery found and did.
 

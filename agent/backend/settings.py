@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.errors import MisconfiguredError
 from agent.backend.names import Variable
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ SHORTEST_LIFE = 24  # hours
 _TIMES = {"armed": True, "never": False}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StackSettings:
     """The operator's choices.
 

@@ -8,10 +8,12 @@ AWS is the truth about a certificate; its row is a note of what was seen and don
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Self
+
+from agent.core.frozen import frozen
 
 
 class DeviceState(StrEnum):
@@ -23,7 +25,7 @@ class DeviceState(StrEnum):
     BLOCKED = "BLOCKED"  # by the operator
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Device:
     """One serial number.
 
@@ -50,7 +52,7 @@ class Device:
     version: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SigningCa:
     """A CA of the operator's own.
 
@@ -71,7 +73,7 @@ class SigningCa:
     ends: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Signer:
     """By which CAs this account signs.
 
@@ -100,7 +102,7 @@ class CertificateOrigin(StrEnum):
     SEEN = "seen"  # it was not issued under this stack's eyes
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Record:
     """What is noted of one certificate.
 
@@ -142,7 +144,7 @@ class Record:
         return replace(self, proven_at=self.proven_at or at, expires_at=None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Replacement:
     """A thing whose device is replaced by another one: what was its own is retired after the new one's first use.
 
@@ -176,7 +178,7 @@ class Status(StrEnum):
     PENDING_ACTIVATION = "PENDING_ACTIVATION"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Certificate:
     """A certificate as AWS IoT Core has it.
 
@@ -202,7 +204,7 @@ class Certificate:
         return self.status is Status.ACTIVE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ShadowReport:
     """What a thing's shadow `certificate` reports; it is the gateway's to write.
 
@@ -241,7 +243,7 @@ class Check(StrEnum):
     CA_EXPIRING = "CA_CERTIFICATE_EXPIRING_CHECK"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class AuditFinding:
     """One finding of an audit.
 

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.change import issuing
@@ -22,6 +22,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.change.reserve import LACKING
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+from agent.core.frozen import frozen
 from agent.core.values import Kind
 from agent.core.when import retirement
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from agent.change.world import Settings, World
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Outcome:
     """How far a run came.
 
@@ -58,7 +59,7 @@ def _brings_a_certificate(record: ChangeRecord) -> bool:
     return record.issued is not None and bool(record.issued.certificate_pem)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Means:
     """What the engine carries a change on with.
 

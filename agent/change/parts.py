@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.change.activating import Activating
@@ -16,12 +15,13 @@ from agent.change.rehearsal import Examiner, Rehearsal
 from agent.change.retiring import Retirements
 from agent.change.sets import Sets
 from agent.change.source import SourceSession
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from agent.change.world import Settings, World
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ChangeParts:
     """What a caller asks for changes.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.made_with import BECOME, other_thing
+from agent.core.frozen import frozen
 from agent.core.text import clock_time, sentence_of
 from agent.core.values import Kind, Manifest, Origin
 from agent.core.when import retirement
@@ -28,7 +29,7 @@ MAX_REASON = 500  # characters
 ENROL_FIRST = "Run `iot-cert enroll` or `iot-cert rotate` first."
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Made:
     """What is known of a change before it is planned; see `ChangeRecord`."""
 

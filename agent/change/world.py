@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from agent.core import timekeeping
 from agent.core.change.decide import Limits
 from agent.core.change.lifecycle import good_times
+from agent.core.frozen import frozen
 from agent.core.when.renewal import RenewalPolicy
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from agent.ports import Clock, CloudEndpoint, Confirmations, Deployment, Gates, Materials, Reporter, Session, Store
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Provisioning:
     """How certificates are registered.
 
@@ -33,7 +34,7 @@ class Provisioning:
     parameters: Callable[[], Mapping[str, str]] = dict
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Vending:
     """The vending machine that a gateway enrols with.
 
@@ -52,7 +53,7 @@ class Vending:
     readmit: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Settings:
     """What the operator configured, as far as the engine is concerned.
 
@@ -106,7 +107,7 @@ class NoConfirmations:
         return False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class World:
     """The ports, chance, and the user whose order this process carries out, if it is a user's.
 

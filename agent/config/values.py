@@ -8,7 +8,7 @@ directory, is owned here. `agent.config.schema` reads defaults from these classe
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from agent.core.aws.endpoints import MQTT_PORT, Endpoint, Proxy
 from agent.core.change.decide import Limits
 from agent.core.dependants import Dependants, GateCommands, Hooks
 from agent.core.failure.readmission import TOKEN
+from agent.core.frozen import frozen
 from agent.core.values import ByHand, KeyAlgorithm, OnChange
 from agent.core.when.maintenance import MissingZone
 from agent.core.when.renewal import RenewalPolicy
@@ -41,14 +42,14 @@ GATES_DIRECTORY = Path("/etc/iot-cert-agent/gates.d")
 DEFAULT_DEPENDANTS = Dependants(hooks=Hooks(directory=HOOKS_DIRECTORY), gates=GateCommands(directory=GATES_DIRECTORY))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class FileValue:
     """A parameter whose value is what a file holds, white space at the ends removed."""
 
     path: Path
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ClaimConfig:
     """The claim credential."""
 
@@ -63,7 +64,7 @@ class Method(StrEnum):
     VENDING_MACHINE = "vending-machine"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class EnrollmentConfig:
     """How the first certificate is got.
 
@@ -110,7 +111,7 @@ class EnrollmentConfig:
         return f"`enrollment.parameters.{TOKEN}`" if shown else ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RotationConfig:
     """How and when the next ones are got. Attributes as in the file."""
 
@@ -140,7 +141,7 @@ class RotationConfig:
         return Holds(pause=pause, inhibited_by=inhibited, windows=self.maintenance)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class TrustConfig:
     """Trust anchors, and who may ship others.
 
@@ -161,7 +162,7 @@ class TrustConfig:
     warn: tuple[timedelta, ...] = (timedelta(days=180), timedelta(days=30), timedelta(days=7))
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class WatchConfig:
     """A certificate file or store of another program that is watched.
 
@@ -174,7 +175,7 @@ class WatchConfig:
     warn: timedelta = timedelta(days=30)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class NoticesConfig:
     """The operator's command that is told what is wrong with the gateway, and what no longer is.
 
@@ -185,7 +186,7 @@ class NoticesConfig:
     command: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Config:
     """The whole file, as `source` has it to the letter; `session` is None where it is there always."""
 

@@ -6,7 +6,7 @@ with ``exit`` is the last. Nothing of a message is secret: a change is told with
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from agent.core.change.decide import Wait  # noqa: TC001 - the decoder reads the types
@@ -15,6 +15,7 @@ from agent.core.change.lifecycle import ChangeRecord
 from agent.core.change.progress import Progress
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
+from agent.core.frozen import frozen
 from agent.core.jsonio import decode, encode, encode_plain, to_plain
 from agent.core.report.checks import Line  # noqa: TC001 - as above
 from agent.core.values import Id, LongText, Name  # noqa: TC001 - as above
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MAX_REASON = 500  # characters
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ControlRequest:
     """What a client wants.
 
@@ -53,12 +54,12 @@ class ControlRequest:
     login_uid: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class AcceptedMessage:
     """The request is taken, and more follows."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class WaitMessage:
     """The change waits for longer than a moment.
 
@@ -79,7 +80,7 @@ class WaitMessage:
     would_exit: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class BegunMessage:
     """The change is begun and goes on, told to a client that does not wait. `change` is its id."""
 
@@ -87,7 +88,7 @@ class BegunMessage:
     exit: int = Exit.DONE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OutcomeMessage:
     """How a change ended.
 
@@ -104,7 +105,7 @@ class OutcomeMessage:
     repeated: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class LockedOutMessage:
     """No set of this gateway is accepted: why, and what a person can do."""
 
@@ -113,7 +114,7 @@ class LockedOutMessage:
     exit: int = Exit.CRITICAL
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class NothingMessage:
     """Nothing was changed, and `text` says why."""
 
@@ -121,7 +122,7 @@ class NothingMessage:
     exit: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ErrorMessage:
     """The request is refused, or failed: what happened, and what to do, which may be empty."""
 
@@ -130,7 +131,7 @@ class ErrorMessage:
     exit: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RehearsalMessage:
     """What a rotation would do."""
 
@@ -138,7 +139,7 @@ class RehearsalMessage:
     exit: int = Exit.DONE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ExaminationMessage:
     """What the doctor's looks at the broker came to."""
 
@@ -146,7 +147,7 @@ class ExaminationMessage:
     exit: int = Exit.DONE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DroppedMessage:
     """A certificate is not asked to be retired any more; `text` says which."""
 
@@ -154,7 +155,7 @@ class DroppedMessage:
     exit: int = Exit.DONE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RetiredMessage:
     """Nothing is left to be retired."""
 
@@ -162,7 +163,7 @@ class RetiredMessage:
     exit: int = Exit.DONE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class PausedMessage:
     """Scheduled changes are held until then."""
 
@@ -170,14 +171,14 @@ class PausedMessage:
     exit: int = Exit.DONE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ResumedMessage:
     """Scheduled changes are not held any more."""
 
     exit: int = Exit.DONE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StatusMessage:
     """How the gateway stands, ready to be shown.
 
@@ -198,7 +199,7 @@ class StatusMessage:
     exit: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class HistoryMessage:
     """The finished changes, oldest first: as they are, and a line for people of each."""
 

@@ -6,13 +6,14 @@ its files at its start alone is reloaded or restarted; one that wants them elsew
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+from agent.core.frozen import frozen
 from agent.core.jsonio import decode, encode
 from agent.core.text import printable
 from agent.core.values import Id  # noqa: TC001 - the decoder reads the types of `Report`
@@ -97,7 +98,7 @@ FORMATS: dict[Format, frozenset[Content]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Verification:
     """How a unit shows that it uses the new set.
 
@@ -112,7 +113,7 @@ class Verification:
     new_process: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Unit:
     """A service of systemd's that uses the set.
 
@@ -142,7 +143,7 @@ class SignalName(StrEnum):
     WINCH = "WINCH"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Signal:
     """A program that takes a signal for news of the set, and says in a file which process it is.
 
@@ -170,7 +171,7 @@ class Signal:
         return f"signal {self.pid_file}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Copy:
     """A file that is written for a program which cannot follow the links.
 
@@ -197,7 +198,7 @@ class Copy:
     on_failure: OnFailure = OnFailure.DEGRADE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Hooks:
     """Executables that are run at each change of the set, in the order of their names.
 
@@ -214,7 +215,7 @@ class Hooks:
     on_failure: OnFailure = OnFailure.DEGRADE
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class GateCommands:
     """Executables that are asked before a step of a change; see `agent.core.gates`.
 
@@ -231,7 +232,7 @@ class GateCommands:
     patience: timedelta = timedelta(days=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Dependants:
     """All of them, in the order in which they are served: copies, hooks, signals, units. And what is asked before."""
 
@@ -242,7 +243,7 @@ class Dependants:
     gates: GateCommands | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Step:
     """What became of one dependant.
 
@@ -259,7 +260,7 @@ class Step:
     untried: bool = field(default=False, metadata={"later": True})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Report:
     """How the dependants stand with a set.
 
@@ -292,7 +293,7 @@ class Report:
         return tuple(step for step in self.steps if step.problem)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Served:
     """How the dependants stand, as it is told.
 

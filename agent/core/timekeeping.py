@@ -11,9 +11,10 @@ ahead. A time server that lies gains nothing: it keeps a rotation away as well b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+
+from agent.core.frozen import frozen
 
 # The month this version was made in; no honest clock shows an earlier one.
 BUILD_TIME = datetime(2026, 11, 1, tzinfo=UTC)
@@ -34,7 +35,7 @@ class ClockState(StrEnum):
     IMPLAUSIBLE = "implausible"  # before the floor: certainly wrong
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Reading:
     """One look at the clock.
 

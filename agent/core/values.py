@@ -6,9 +6,11 @@ All are frozen. Secrets never show in a `repr`, so they cannot reach a log or a 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +78,7 @@ def leads_back(kind: Kind, origin: Origin) -> bool:
     return origin is Origin.LADDER or kind in {Kind.ROLLBACK, Kind.IMPORT}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class User:
     """A user of the gateway's own system, by the kernel's word.
 
@@ -131,7 +133,7 @@ class KeyAlgorithm(StrEnum):
     RSA_4096 = "rsa-4096"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CertificateFacts:
     """What one X.509 certificate says, without the library that read it.
 
@@ -169,7 +171,7 @@ class CertificateFacts:
     unfit: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CredentialSet:
     """A private key and its certificate chain, which are never apart.
 
@@ -191,7 +193,7 @@ class TrustSource(StrEnum):
     BUNDLE = "bundle"  # a signed bundle
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Provenance:
     """Where a gateway's trust anchors came from.
 
@@ -219,7 +221,7 @@ class Provenance:
 BY_HAND = Provenance(source=TrustSource.BUNDLE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class TrustBundle:
     """The trust anchors, replaceable as a unit; never empty.
 
@@ -239,7 +241,7 @@ class TrustBundle:
         return frozenset(anchor.sha256 for anchor in self.anchors)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Candidate:
     """What a connection is made with.
 
@@ -258,7 +260,7 @@ class Candidate:
     thing_name: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Manifest:
     """The description that lies in a generation and decides whether it is whole.
 
@@ -297,7 +299,7 @@ class Manifest:
         return leads_back(self.kind, self.origin)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Generation:
     """A whole generation, read and checked: the bytes here are the bytes that were verified."""
 
@@ -311,7 +313,7 @@ class Generation:
         return self.manifest.number
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Handmade:
     """A key and certificate that were put into a generation by hand.
 
@@ -330,7 +332,7 @@ class Handmade:
     replaced: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Salvaged:
     """What can be saved from a generation that the links do not stand for as a whole one.
 

@@ -6,7 +6,7 @@ line says which it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from agent.core.change.ladder import Climb  # noqa: TC001 - as above
 from agent.core.change.lifecycle import ChangeRecord  # noqa: TC001 - as above
 from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
+from agent.core.frozen import frozen
 from agent.core.jsonio import SECONDS, Node, decode, encode, to_plain
 from agent.core.report.checks import Line  # noqa: TC001 - as above
 from agent.core.report.seen import Seen, seen_of
@@ -42,7 +43,7 @@ class Do(StrEnum):
     SERVE = "serve"  # have the dependants looked after, with neither store nor cloud
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Order:
     """One order.
 
@@ -91,7 +92,7 @@ class Order:
     configuration: Annotated[str, MAX_LINE] = field(default="", repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class WorkerError:
     """Why an order could not be carried out.
 
@@ -110,7 +111,7 @@ class WorkerError:
     died: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class NoChange:
     """Why a bundle that was taken in became no change.
 
@@ -127,7 +128,7 @@ class NoChange:
     passing: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class End:
     """How an order ended.
 

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_der_x509_crl, load_der_x509_csr, load_pem_x509_certificate
 
+from agent.core.frozen import frozen
 from agent.core.text_files import LOST, pem_of
 from agent.core.trust.anchor_lint import VERSION_3
 from agent.crypto import containers, keys, locked, x509
@@ -65,7 +66,7 @@ _SEQUENCE = b"\x30"  # with which each of these begins as DER
 _PASSED_OVER_AS_DER = (load_der_public_key, load_der_x509_csr, load_der_x509_crl)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Brought:
     """What was brought along.
 

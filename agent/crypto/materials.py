@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.values import KeyAlgorithm
 from agent.crypto import keys, x509
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agent.core.values import CertificateFacts, CredentialSet
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SoftwareMaterials:
     """Keys in files.
 

@@ -5,7 +5,7 @@ It is fed by what workers saw and reads the records itself. It decides nothing o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent import __version__
@@ -14,6 +14,7 @@ from agent.core import timekeeping
 from agent.core.aws import client_ids
 from agent.core.change.decide import proof_on_doubt
 from agent.core.change.lifecycle import good_times
+from agent.core.frozen import frozen
 from agent.core.report.findings import turns
 from agent.core.report.known import Known
 from agent.core.report.status import status_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from agent.ports import Clock
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Current:
     """The set in use, as the session needs it.
 

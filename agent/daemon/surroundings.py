@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.when import schedule
 from agent.daemon.runtime_watch import RuntimeWatch
 from agent.system.watches.clock_timer import open_clock_watch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Loop
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class OutsideCalls:
     """What is called.
 

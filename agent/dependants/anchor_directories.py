@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import Format
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError, decode
 from agent.dependants import copies
 from agent.errors import RefusedError, StoreError
@@ -40,7 +41,7 @@ _NAMES = {
 _READ, _ENTER = 0o444, 2  # who may read the files may enter their directory
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Unfolded:
     """Every file that is to be written.
 

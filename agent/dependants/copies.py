@@ -15,11 +15,11 @@ import os
 import pwd
 import stat
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import Format
+from agent.core.frozen import frozen
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
 from agent.store.files import disk, durable
 from agent.system import descriptors, files
@@ -35,7 +35,7 @@ LABEL = "security.selinux"
 SELINUX = "/sys/fs/selinux/enforce"  # there while SELinux is at work
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Written:
     """What became of the copies.
 

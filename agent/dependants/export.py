@@ -14,10 +14,11 @@ import os
 import re
 import signal
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated
 
 from agent.core.dependants import Content, Format
+from agent.core.frozen import frozen
 from agent.core.jsonio import decode, encode
 from agent.core.text import common_name
 from agent.core.text_files import EmptyError, NoTextError, password_of
@@ -43,7 +44,7 @@ _FIRST_FD = 3  # after the three that every process has
 PATIENCE = 60.0  # seconds for the child, which the owner of the state directory may stop
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Extract:
     """What dependants are given.
 
@@ -217,7 +218,7 @@ def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes])
     return pkcs12.key_store(name, pair.key_pem, pair.certificate_pem, password)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Told:
     """An extract as it goes over the pipe: the places as texts, and in base64 what the copies hold, each content once.
 

@@ -10,10 +10,10 @@ import os
 import re
 import signal
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.text_files import NoTextError, text_of, value_of
 from agent.dependants.copies import only_a_person_ends
 from agent.dependants.units import LOOK, verified
@@ -37,7 +37,7 @@ class _UntoldError(Exception):
         self.lasting = lasting
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Process:
     """A process, and what `children.descriptor_of` has for it."""
 

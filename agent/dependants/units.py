@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import Signal, Unit, UnitAction
+from agent.core.frozen import frozen
 from agent.errors import RefusedError
 from agent.system import children, clock
 from agent.system.processes import programs, threads
@@ -36,7 +36,7 @@ _UP = frozenset({"active", "reloading", "refreshing"})
 _VERBS = {UnitAction.RELOAD: "reload", UnitAction.RESTART: "try-restart", UnitAction.EITHER: "try-reload-or-restart"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class UnitState:
     """How systemd has a unit.
 

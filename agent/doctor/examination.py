@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon, placeholder
 from agent.core.exit_codes import Exit
 from agent.core.failure import proxy_failures
 from agent.core.failure.codes import traits
+from agent.core.frozen import frozen
 from agent.core.report import checks, notices
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
 from agent.core.report.findings import judge
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 _OF_THE_NETWORK = frozenset({"clock", "endpoint", "dns", "tcp", "tls", "server", "connect", "permissions"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DaemonWord:
     """What the daemon tells, or what is found in its place where none runs.
 

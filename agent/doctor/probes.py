@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import ALPN_MQTT
+from agent.core.frozen import frozen
 from agent.errors import CloudError
 from agent.iotcore import path, tls
 
@@ -48,7 +49,7 @@ def reaches(endpoint: Endpoint, port: int) -> bool:
     return True
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ServerLook:
     """What a server showed without being verified.
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import BackendError
 from agent.backend.names import SHADOW, Metric
+from agent.core.frozen import frozen
 from agent.fleet.decide.overview import IndexedThing
 from agent.fleet.errors import AccountError, DeniedError, NotNowError, NotOfferedError, UsageError
 
@@ -51,7 +51,7 @@ _SERVER_ERROR = 500
 _LOOKS_AT_DRIFT, _BETWEEN_LOOKS = 60, 5.0  # seconds; it takes CloudFormation some minutes at most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DeployedStack:
     """The stack, as CloudFormation knows it.
 

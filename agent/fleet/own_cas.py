@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +15,7 @@ from agent.backend.aws.clients import Clients
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
 from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_ISSUER_TAG, KEY_TAG, signer_event
+from agent.core.frozen import frozen
 from agent.crypto.materials import SoftwareMaterials
 from agent.fleet.decide import own_ca
 from agent.fleet.decide.own_ca import Promise
@@ -35,7 +35,7 @@ _DAY = timedelta(days=1)
 _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CaKey:
     """A CA's key in KMS.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from agent.core.frozen import frozen
 from agent.fleet.errors import DeniedError
 from agent.fleet.tables import table
 
@@ -24,7 +25,7 @@ class Row(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OperatorTerminal:
     """The operator's machine.
 
@@ -43,7 +44,7 @@ class OperatorTerminal:
     progress: Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OperatorTask(OperatorTerminal):
     """One verb that is carried out, at the operator's terminal.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from awscrt import exceptions, http, io, mqtt5, mqtt_request_response
@@ -24,6 +24,7 @@ from agent.core.aws.endpoints import ALPN_MQTT, MQTT_PORT, Endpoint
 from agent.core.failure import failures, proxy_failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+from agent.core.frozen import frozen
 from agent.errors import CloudError
 from agent.iotcore.path import credentials, unresolved, way_of
 
@@ -44,7 +45,7 @@ _NOT_MQTT = {"AWS_ERROR_MQTT5_DECODE_PROTOCOL_ERROR", "AWS_ERROR_MQTT_PROTOCOL_E
 _HANG_UPS = {"AWS_IO_SOCKET_CLOSED", "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Timeouts:
     """Seconds.
 

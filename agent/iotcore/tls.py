@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core.aws.endpoints import ALPN_MQTT
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
+from agent.core.frozen import frozen
 from agent.core.text import common_name
 from agent.core.trust import anchor_lint
 from agent.crypto import server_chain, x509
@@ -59,7 +60,7 @@ CIPHERS = "DEFAULT:!DHE:!PSK:!SRP:@SECLEVEL=2"
 _ENCODING_DER = 2  # _ssl.ENCODING_DER
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Handshake:
     """What the server agreed to.
 

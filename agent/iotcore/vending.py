@@ -15,7 +15,7 @@ What is sent, and what each status means: ``docs/vending-machine.md``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from agent.core.aws.endpoints import Endpoint
 from agent.core.aws.replies import MAX_REPLY, text
 from agent.core.change.acceptance import MAX_CERTIFICATE_PEM, MAX_THING_NAME
 from agent.core.failure import failures, vending_failures
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError, decode
 from agent.core.values import THING, VENDED
 from agent.errors import CloudError
@@ -45,7 +46,7 @@ _HTTPS = 443
 _OK = 200
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Machine:
     """A vending machine and who is to verify it.
 
@@ -79,7 +80,7 @@ class Machine:
         return vending_failures.on_the_way(failure, proxied=self.proxy is not None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Purse:
     """What a certificate is bought with.
 

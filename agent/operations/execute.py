@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.change.engine import Outcome
@@ -25,6 +25,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.verbs import Meaning, OrderStep, Situation, Verb
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import OF_THE_SET, FailureClass, needs_control
+from agent.core.frozen import frozen
 from agent.core.text import sentence_of
 from agent.core.values import ByHand, Kind, Origin
 from agent.errors import MaterialError, RefusedError, StoreError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from agent.ports import Clock, Store
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Done:
     """What became of an order.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config.values import FileValue
+from agent.core.frozen import frozen
 from agent.dependants.units import Systemd
 from agent.operations.owners_eyes import named, to_enrol_with
 
@@ -35,7 +35,7 @@ _PROPERTIES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Sandbox:
     """Which parts of the file system a unit sees and may write to by systemd.exec(5): the deepest place counts.
 

@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +19,7 @@ from agent.change.world import NoDependants, Provisioning, Settings, Vending, Wo
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
 from agent.core.failure import readmission
+from agent.core.frozen import frozen
 from agent.core.text import clock_time
 from agent.core.text_files import LOST, NoTextError, value_of
 from agent.core.trust.updates import baked_provenance
@@ -47,7 +48,7 @@ PUT_ANCHORS_BACK = "Put back what the package or the OS image came with."
 _ANOTHER_TOKEN = "Put the token of `iot-cert cloud arm` or `readmit` into that file."  # noqa: S105 - a hint
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Parts:
     """What carries changes, and what it was made of."""
 

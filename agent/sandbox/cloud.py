@@ -19,12 +19,12 @@ Requests, jobs, shadows and pushed messages are behind one lock, so any thread m
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cryptography import x509
 
 from agent.backend.values import Status
+from agent.core.frozen import frozen
 from agent.sandbox.account.authority import Authority, KeyPair
 from agent.sandbox.account.policies import CLAIM, GATEWAY, PolicyAction, claim_policy, device_policy
 from agent.sandbox.account.registry import CertificateRegistry, Entry
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["CREATE_TOPIC", "Cloud", "Entry", "Listener", "Request", "Status", "Template"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Request:
     """One request, as the cloud saw it."""
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError, decode, encode_plain
 from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, DamagedError, StoreError
@@ -39,7 +39,7 @@ _MAX_OUTCOME = 65_536  # bytes
 _MODES = durable.Modes(public_mode=0o640)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Drop:
     """Something in the inbox.
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from agent.change.world import read_clock
 from agent.config.files import read_bounded
 from agent.core.aws.endpoints import chains_to_amazon
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError, decode
 from agent.core.text import in_shell
 from agent.core.text_files import NoTextError, decoded
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 MAX_ROOT = 262_144  # bytes of root.json
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Receipt:
     """What became of anchors, or of a set, at once.
 

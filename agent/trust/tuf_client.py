@@ -19,7 +19,6 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +28,7 @@ from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
+from agent.core.frozen import frozen
 from agent.core.jsonio import Node, PlainError
 from agent.core.text import printable
 from agent.core.timekeeping import ClockState
@@ -102,7 +102,7 @@ class Remote:
         return self._downloader.pieces(f"{self._base}{name}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SignedBundle:
     """What a repository's signers vouch for.
 

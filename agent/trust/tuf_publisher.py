@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
+from agent.core.frozen import frozen
 from agent.core.jsonio import to_plain
 from agent.core.text import counted
 from agent.core.timekeeping import ClockState, Reading
@@ -57,7 +58,7 @@ EXPIRES = {
 _ROOT = re.compile(r"(\d+)\.root\.json")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Publication:
     """What is to be published.
 
@@ -88,7 +89,7 @@ class Publication:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Published:
     """What was published.
 

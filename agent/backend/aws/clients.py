@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -11,6 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from agent.backend.errors import BackendError, ChangedError, MisconfiguredError, UnavailableError
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -28,7 +28,7 @@ class GoneError(ChangedError):
     """What is asked about is not there."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CallPatience:
     """How long one call is waited for.
 
@@ -51,7 +51,7 @@ OF_RETIREMENTS = CallPatience(connect=1.0, read=3.0, attempts=3)
 OF_THE_SWEEP = CallPatience(connect=2.0, read=10.0, attempts=6, mode="adaptive")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Clients:
     """One client of each service; boto3 has no types for them.
 

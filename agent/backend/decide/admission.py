@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.verdict import Decision, Deed, SaveDevice, SaveRecord, is_certificate_id, is_name
 from agent.backend.names import THING_PARAMETER, Metric
 from agent.backend.values import CertificateOrigin, Device, DeviceState, Record
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ UNPROVEN = timedelta(days=30)
 _NOBODY = hashlib.sha256(b"the token of a serial number that is not known").hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Enrolment:
     """What a claim's holder asks for; all of it is the holder's word but the certificate.
 
@@ -49,7 +50,7 @@ class Enrolment:
     certificate_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class KnownSerial:
     """What is known of the serial number.
 

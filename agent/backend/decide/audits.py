@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from zlib import crc32
 
 from agent.backend.decide.orders import JOB_PREFIX, JobOrder, job_id
 from agent.backend.values import AuditFinding, Certificate, Check, Record, ShadowReport
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,7 +50,7 @@ class Left(StrEnum):
     LATER = "There was no time or room for it. The next audit finds it again."
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class AuditedCertificate:
     """What is known of the certificate of a finding.
 

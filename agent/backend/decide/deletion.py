@@ -12,7 +12,7 @@ So is one that the vending machine has set aside and not sold: its row waits in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from agent.backend.decide.verdict import AttachThing, Decision, Deed, DeleteCertificate, DetachThing, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, CertificateOrigin, Record, Status
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,7 +32,7 @@ SETTLED = timedelta(hours=2)  # an enrolment is over by then: ownership tokens e
 _DELETABLE = {Status.INACTIVE, Status.REVOKED}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DueCertificate:
     """What the registry says about a certificate that is due.
 
@@ -115,7 +116,7 @@ class CertificateKind(StrEnum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Class:
     """What was made of a certificate.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.backend.decide.verdict import is_name
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ MOST_TARGETS = 100  # things of one job (AWS IoT Core quotas)
 _DIGITS = 32  # of the hash in a job's id, which has 64 characters at most
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Pace:
     """How fast a job is rolled out, and when it stops by itself.
 
@@ -34,7 +34,7 @@ class Pace:
     abort_after: int = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class JobOrder:
     """One job.
 
@@ -78,7 +78,7 @@ class JobOrder:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class JobTarget:
     """A thing that may be ordered to rotate.
 
@@ -95,7 +95,7 @@ class JobTarget:
     because_of: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class JobPlan:
     """What is to be ordered.
 

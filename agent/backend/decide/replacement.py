@@ -14,12 +14,13 @@ The operator says which device is to be which thing (`iot-cert cloud arm SERIAL 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.deletion import SETTLED
 from agent.backend.values import Certificate, Device, DeviceState, Record, Replacement
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 AGAIN = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Attached:
     """A certificate of the thing.
 
@@ -41,7 +42,7 @@ class Attached:
     record: Record | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Sides:
     """Whose the active certificates of a thing are.
 

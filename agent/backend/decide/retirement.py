@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import enrolled
@@ -20,6 +20,7 @@ from agent.backend.decide.verdict import DeactivateCertificate, Decision, Deed, 
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Device, Record, Replacement, Status
 from agent.core.aws.topics import NONE_SUCH
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -29,7 +30,7 @@ BAD_REQUEST, FORBIDDEN, CONFLICT, TOO_MANY_REQUESTS = 400, 403, 409, 429
 _OVER = {Status.INACTIVE, Status.REVOKED}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RetirementRequest:
     """What a gateway asks for.
 
@@ -46,7 +47,7 @@ class RetirementRequest:
     client_token: object = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RetirementFacts:
     """What is known of both certificates, looked up while the lease is held.
 

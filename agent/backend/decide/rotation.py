@@ -10,13 +10,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import allowed, denied, enrolled, issued
 from agent.backend.decide.verdict import AttachPolicy, Decision, Deed, SaveRecord, is_certificate_id
 from agent.backend.names import Metric
 from agent.backend.values import CertificateOrigin, Device, DeviceState, Record
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_POLICIES = 10  # on one certificate (AWS IoT Core quotas)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Rotation:
     """What a gateway asks for.
 
@@ -40,7 +40,7 @@ class Rotation:
     certificate_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RotationFacts:
     """What is known of the certificate that the gateway is connected with, and of the new one.
 

@@ -21,7 +21,6 @@ signed are taken from it: nothing of the key is in them but the name of the algo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -32,6 +31,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import NameOID
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -68,7 +69,7 @@ STAND_IN = _stand_in()
 NO_GATEWAYS = rsa.RSAPublicNumbers(65537, (2**2203 - 1) * (2**1279 - 1)).public_key()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Refused:
     """A request that is not signed.
 
@@ -79,7 +80,7 @@ class Refused:
     why: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Signed:
     """A certificate.
 
@@ -94,7 +95,7 @@ class Signed:
     ends: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _ToBeSigned:
     """What lacks its signature.
 
@@ -110,7 +111,7 @@ class _ToBeSigned:
         return sha256(self.tbs).digest()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Unsigned(_ToBeSigned):
     """A certificate that lacks its signature.
 
@@ -131,7 +132,7 @@ class Unsigned(_ToBeSigned):
         return Signed(pem=pem, certificate_id=_fingerprint(made), ends=made.not_valid_after_utc)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Unasked(_ToBeSigned):
     """A CA's own request that lacks its signature."""
 

@@ -27,7 +27,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ from agent.backend.decide.verdict import (
 )
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, CertificateOrigin, Record
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,7 +58,7 @@ _NETWORK = 64  # bits of an IPv6 address that name a site's network (RFC 4291)
 REFUSAL = "No certificate is sold for this serial number and token."
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Purchase:
     """What is asked for; all of it is the client's word but the address.
 
@@ -80,7 +81,7 @@ class Purchase:
         return Enrolment(serial=self.serial, token=self.token, certificate_id=certificate_id or self.digest)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CountWindow:
     """A span in which something is counted.
 

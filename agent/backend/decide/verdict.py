@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent.core.frozen import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -99,7 +101,7 @@ Deed: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Decision:
     """What was decided.
 

@@ -6,7 +6,7 @@ handler that cannot catch up ends with an error, and its event comes again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.backend.decide.verdict import (
@@ -24,6 +24,7 @@ from agent.backend.decide.verdict import (
 )
 from agent.backend.errors import ChangedError, UnavailableError
 from agent.backend.settings import StackSettings
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ ATTEMPTS = 4
 MOST_FAULTS = 5  # before a round is given up
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Account:
     """What a handler works with.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.cli.carrying.follow import is_used_unproven
@@ -10,6 +9,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.failure.failure import SET_THE_CLOCK
+from agent.core.frozen import frozen
 from agent.core.jsonio import to_plain
 from agent.core.text import clock_time, sentence_of
 
@@ -25,7 +25,7 @@ def tell_rehearsal(output: Output, text: str) -> None:
     output.tell({"event": "rehearsal", "text": text, "exit": Exit.DONE}, text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Ending:
     """How an order ended, or what it waits for.
 

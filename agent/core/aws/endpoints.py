@@ -7,9 +7,10 @@ chain ends in a VeriSign root that root stores have dropped; only the ATS endpoi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ class EndpointKind(StrEnum):
     CUSTOM = "custom"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class EndpointName:
     """What a name tells.
 
@@ -42,7 +43,7 @@ MQTT_PORT = 8883
 ALPN_MQTT = "x-amzn-mqtt-ca"  # MQTT with a client certificate on port 443 ("Device communication protocols")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Proxy:
     """An HTTP proxy that is asked to CONNECT.
 
@@ -69,7 +70,7 @@ def at(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Endpoint:
     """Where to connect.
 

@@ -17,12 +17,12 @@ be parsed is check (2). A proof by connecting comes later and is not part of acc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import SET_THE_CLOCK, Failure, FailureClass
+from agent.core.frozen import frozen
 from agent.core.text import clock_time, duration
 from agent.core.timekeeping import TOLERANCE
 
@@ -45,7 +45,7 @@ ALLOWED_SIGNATURES = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Issuance:
     """What came back, and what it is held against.
 

@@ -12,13 +12,13 @@ named it; and certificates were perhaps asked for, which count against the daily
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import MAX_REQUESTS, ChangeRecord, Issued, Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+from agent.core.frozen import frozen
 from agent.core.values import Kind, Origin
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _REQUESTS = re.compile(rb'"requests":\[([^\]]*)(\]?)')
 _TIME = re.compile(rb'"([0-9T:.+-]{19,40})"')
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Legible:
     """What a damaged record still says.
 
@@ -98,7 +98,7 @@ def _time(text: bytes) -> datetime | None:
     return at if at.tzinfo is not None else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Prepared:
     """The generation that the change had prepared.
 

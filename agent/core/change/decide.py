@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.failure.retry import LONGEST_DELAY
+from agent.core.frozen import frozen
 from agent.core.text import clock_time, counted
 from agent.core.values import VENDED, Id, Kind, LongText
 
@@ -47,7 +47,7 @@ CRASH_PAUSE = timedelta(seconds=30)
 LONGEST_CRASH_PAUSE = timedelta(minutes=3)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Limits:
     """The patience and the budgets of a change.
 
@@ -76,7 +76,7 @@ class Limits:
     gates_patience: timedelta = timedelta(days=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Facts:
     """What a decision rests on besides the record.
 
@@ -99,7 +99,7 @@ class Facts:
     base_accepted: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Action:
     """What to do next. `why` is a sentence for people."""
 
@@ -154,7 +154,7 @@ class EndProbation(Action):
     """Prove the active set a last time; then it is final."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Unconfirmed(Action):
     """Give the active set up if the base connects, since no word confirmed it; else prove it a last time."""
 
@@ -169,14 +169,14 @@ class Finish(Action):
     """Write the outcome to the history and clear the change away."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Reject(Action):
     """Give the change up before it activates anything."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Wait(Action):
     """Do nothing before `until`.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ChangeEvent:
     """Something that happened to a change, at a time."""
 
@@ -27,7 +28,7 @@ class Hastened(ChangeEvent):
     """A person wants the step tried now, whatever delay a failure left behind."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Doubted(ChangeEvent):
     """The daemon's session with the set on probation was lost or refused; see `agent.core.change.trial.doubted`.
 
@@ -38,7 +39,7 @@ class Doubted(ChangeEvent):
     prove_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Confirmed(ChangeEvent):
     """A person or program says that the activated set works.
 
@@ -53,7 +54,7 @@ class KeyReady(ChangeEvent):
     """Key and request are durable."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class KeyLost(ChangeEvent):
     """The staged key is missing or damaged, so a certificate for it is worthless."""
 
@@ -61,7 +62,7 @@ class KeyLost(ChangeEvent):
     retry_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RequestBegun(ChangeEvent):
     """A certificate is about to be asked for; this is durable before the request leaves.
 
@@ -72,7 +73,7 @@ class RequestBegun(ChangeEvent):
     problem: Failure | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RequestFailed(ChangeEvent):
     """The request brought no usable certificate: lost, refused, or one that fails acceptance."""
 
@@ -80,7 +81,7 @@ class RequestFailed(ChangeEvent):
     retry_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CertificateIssued(ChangeEvent):
     """An acceptable certificate and its token are in hand.
 
@@ -93,7 +94,7 @@ class CertificateIssued(ChangeEvent):
     anchor: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Registered(ChangeEvent):
     """The cloud registered the certificate, or may have: the proof decides.
 
@@ -114,7 +115,7 @@ class GenerationPrepared(ChangeEvent):
     """The generation is whole and durable on disk."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Proven(ChangeEvent):
     """The prepared set connected and had an authorised request answered.
 
@@ -127,7 +128,7 @@ class Proven(ChangeEvent):
     anchor: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Activated(ChangeEvent):
     """`current` points at the generation, durably.
 
@@ -138,7 +139,7 @@ class Activated(ChangeEvent):
     problem: Failure | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Deployed(ChangeEvent):
     """The dependants use the new set, as far as they can.
 
@@ -157,7 +158,7 @@ class ProbationHeld(Proven):
     """The new set was proven again within probation."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ProbationPassed(Proven):
     """The new set was proven again at the end of probation.
 
@@ -168,7 +169,7 @@ class ProbationPassed(Proven):
     problem: Failure | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StepFailed(ChangeEvent):
     """A step failed in a way that ends nothing; it is tried again."""
 
@@ -176,14 +177,14 @@ class StepFailed(ChangeEvent):
     retry_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Rejected(ChangeEvent):
     """The change ends where it is: it has activated nothing, or there is nothing whole to go back to."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Condemned(ChangeEvent):
     """The activated set must be given up; the links have not moved yet."""
 

@@ -36,13 +36,13 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import LOCKED_OUT_REMEDY, NEVER_IN_REMEDY, Failure, FailureClass
+from agent.core.frozen import frozen
 from agent.core.values import Kind, LongText
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ NEVER_SOLD_REMEDY = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Attempt:
     """What became of a rung: accepted when there is no failure.
 
@@ -102,7 +102,7 @@ def missing(rung: Rung, why: str) -> Attempt:
     return Attempt(rung=rung, failure=failure)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Climb:
     """What to do after the attempts so far: exactly one of `try_next` and `use`, or neither, to wait.
 

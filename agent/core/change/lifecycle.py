@@ -5,11 +5,12 @@ The daemon and the command know changes by this alone; what moves one is loaded 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from agent.core.failure.failure import Failure  # noqa: TC001 - a record is read by the types of its fields
+from agent.core.frozen import frozen
 from agent.core.values import Id, Kind, Name, Origin, User, leads_back
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Phase(StrEnum):
         return self in {Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED, Phase.RETIRED}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Issued:
     """A certificate in hand, and the token that registers it within the hour.
 
@@ -68,7 +69,7 @@ class Issued:
     at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ChangeRecord:
     """One change, as persisted in ``change.json`` before each step.
 

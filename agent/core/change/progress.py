@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.values import Id, LongText  # noqa: TC001 - the decoder reads the types of `Progress`
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Progress:
     """One thing worth telling those who follow a change.
 

@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass, needs_control
+from agent.core.frozen import frozen
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 
@@ -50,7 +50,7 @@ class OrderStep(StrEnum):
     DONE = "done"  # nothing: `Meaning.done` did it
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Situation:
     """What the meaning of an order depends on.
 
@@ -82,7 +82,7 @@ class Situation:
         return self.current is not None and not (ends and ends[-1].phase is Phase.REJECTED)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Meaning:
     """What an order comes to.
 

@@ -6,8 +6,9 @@ another version may hold one that is not here; nothing follows from it but its c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from agent.core.frozen import frozen
 
 
 class Code(StrEnum):
@@ -80,7 +81,7 @@ class Code(StrEnum):
     VETOED = "vetoed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Traits:
     """What follows from a code; what is not said does not follow.
 

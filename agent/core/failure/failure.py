@@ -12,12 +12,13 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from agent.core.failure.codes import Code, traits
+from agent.core.frozen import frozen
 from agent.core.text import printable, sentence_of
 from agent.core.timekeeping import ClockState
 
@@ -42,7 +43,7 @@ class FailureClass(StrEnum):
     OPERATOR = "operator"  # nothing failed: a person decided so
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Failure:
     """One failure of one step.
 
@@ -119,7 +120,7 @@ POLICY_PATIENCE = 600.0
 HOLDING = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Control:
     """What became of the control connection.
 

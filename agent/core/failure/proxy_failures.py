@@ -5,11 +5,11 @@ Each is the network's: nothing of it is said of the endpoint or of a set, which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failures import MQTT_PORT, in_one_line, network
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def proxy_password(why: str, hint: str) -> Failure:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Way:
     """A way out that was asked for.
 

@@ -6,12 +6,11 @@ that failed together must not come back together. Chance is an argument; the res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Backoff:
     """Limits of a retry delay.
 

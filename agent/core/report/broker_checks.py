@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
@@ -10,6 +9,7 @@ from agent.core.change.ladder import OTHER_ANCHORS, Rung
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 from agent.core.report.checks import NETWORK, Line, failure, ok, skipped, warning
 from agent.core.text import sentence_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Examination:
     """What became of connecting and asking with the current set.
 

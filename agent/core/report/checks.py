@@ -4,13 +4,12 @@ Rules:
 
 * The lines come in the order of cause before effect, so that the first failure is the reason of the later ones.
 * A line is ok, a warning, a failure, or says what could not be looked at and why.
-* What a broken clock, a stranger in between and a missing root look like is told apart here, from evidence that was
-  gathered without trusting it.
+* A broken clock, a stranger in between and a missing root are told apart by evidence that was gathered without trust.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from agent.core.aws.endpoints import (
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 from agent.core.text import clock_time, common_name, duration
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
@@ -57,7 +57,7 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Line:
     """What one check came to.
 
@@ -252,7 +252,7 @@ def of_endpoint(host: str, *, verified: bool = False) -> Line:
 # -- the server ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Server:
     """What is known of the server that answers.
 

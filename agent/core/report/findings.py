@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from agent.core.change.reserve import FREE, LACKING, REMEDY, SET_ASIDE, Standing
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.readmission import way_back
+from agent.core.frozen import frozen
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.text import clock_time, common_name, duration
@@ -45,7 +45,7 @@ LONG_DOWN = timedelta(minutes=1)
 _NOT_UP = frozenset({ConnectionState.DOWN, ConnectionState.CONNECTING})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Finding:
     """Something that needs attention.
 
@@ -64,7 +64,7 @@ class Finding:
     check: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Judgement:
     """What needs attention, and the exit code of it all."""
 

@@ -25,13 +25,14 @@ delivered twice, or found in progress after a restart, is answered from there.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 from agent.core.jsonio import Node, PlainError, decode
 from agent.core.text import clock_time, printable
 from agent.core.values import MAX_URL, Kind
@@ -79,7 +80,7 @@ class ExecutionStatus(StrEnum):
     REJECTED = "REJECTED"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Execution:
     """One job execution on this thing.
 
@@ -105,7 +106,7 @@ class Execution:
         return f"job:{self.job_id}:{self.number}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Download:
     """Where a signed bundle is.
 
@@ -118,7 +119,7 @@ class Download:
     digest: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DocumentOrder:
     """What a document of ours wants.
 
@@ -137,7 +138,7 @@ class DocumentOrder:
     force: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class JobAnswer:
     """What the cloud is told about an execution.
 

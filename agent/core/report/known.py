@@ -5,13 +5,14 @@ The command without a daemon and the daemon make a `Known` each. The status is m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import placeholder
 from agent.core.change import made_with
 from agent.core.change.decide import Action, Facts, next_action, requests_of
+from agent.core.frozen import frozen
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState, is_ahead
 from agent.core.values import Kind, LongText
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from agent.core.when.schedule import Plan, Subject, Wishes
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Unattended:
     """That no daemon tells of itself, where one is missed.
 
@@ -61,7 +62,7 @@ class ConnectionState(StrEnum):
     RESTING = "resting"  # the look is over, and the next one has not begun
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Connection:
     """The daemon's connection.
 
@@ -88,7 +89,7 @@ class Connection:
         return f"{self.why} Next try at {clock_time(self.next_try)}." if dated and self.next_try else self.why
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Live:
     """What only a running daemon knows.
 
@@ -111,7 +112,7 @@ class Live:
     runtime: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Asked:
     """What the operator asks for, as far as the status rests on it.
 
@@ -151,7 +152,7 @@ class Asked:
         return placeholder(self.endpoint)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Known:
     """All that is known of a gateway at one moment.
 

@@ -9,9 +9,9 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.jsonio import TEXT, to_plain
 from agent.core.values import LongText  # noqa: TC001 - the decoder reads the types of `Told`
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ONE = frozenset({"no-connection", "taken-over", "locked-out", "unusable", "change-troubled"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Told:
     """A finding, as it is told of. Attributes as `agent.core.report.findings.Finding` has them."""
 
@@ -39,7 +39,7 @@ class Told:
         return self.code, "" if self.code in _ONE else self.text
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Noticed:
     """The findings that the command was told of and that it was not told of as gone."""
 
@@ -47,7 +47,7 @@ class Noticed:
     findings: tuple[Told, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class News:
     """What the command does not know yet."""
 

@@ -7,11 +7,11 @@ browser from loading or running anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.jsonio import Node
 from agent.core.report.page_style import STYLE
 from agent.core.report.screen import wanted
@@ -33,7 +33,7 @@ _TONES = {"ok": "good", "committed": "good", "warning": "doubtful", "failure": "
 _TONES |= {"rolled-back": "bad"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Found:
     """What the page tells.
 
@@ -52,20 +52,20 @@ class Found:
     missing: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Clock:
     now: datetime
     state: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Renewal:
     at: datetime
     emergency_at: datetime
     not_after: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _InUse:
     generation: int
     thing_name: LongText
@@ -76,14 +76,14 @@ class _InUse:
     anchors_left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Kept:
     generation: int
     certificate_id: str | None = None
     not_after: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _StatusRead:
     """What the page reads of the status document, by the document's own names."""
 
@@ -100,7 +100,7 @@ class _StatusRead:
     watched: tuple[WatchedFile, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _End:
     """Something that ends: its name, what else is to be said of it, its end, and how near an end is a doubt."""
 

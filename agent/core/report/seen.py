@@ -6,10 +6,11 @@ the daemon keeps what it told until there is reason to look again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.change.reserve import Standing
+from agent.core.frozen import frozen
 from agent.core.jsonio import Node, PlainError, encode
 from agent.core.values import CertificateFacts, Kind, LongText, Provenance  # noqa: TC001 - what `Node.record` reads
 
@@ -22,7 +23,7 @@ MAX_NAMED = 524_288  # bytes of what is told of all watched files together, besi
 MAX_GENERATIONS = 16  # that are told of; `rotation.keep` may be larger
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Damage:
     """Something in the state directory that is not as it should be.
 
@@ -35,7 +36,7 @@ class Damage:
     text: LongText
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SetInUse:
     """The set that `current` leads to.
 
@@ -63,7 +64,7 @@ class SetInUse:
     differs: tuple[LongText, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class WatchedEnd:
     """A certificate of a watched file, and when it ends."""
 
@@ -72,7 +73,7 @@ class WatchedEnd:
     not_after: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class WatchedFile:
     """What a watched file holds, as far as a person may have to act on it.
 
@@ -105,7 +106,7 @@ def within_bounds(files: Iterable[WatchedFile]) -> tuple[WatchedFile, ...]:
     return tuple(replace(item, ends=item.ends[:most]) for item in found)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class OnDisk:
     """A generation on disk.
 
@@ -120,7 +121,7 @@ class OnDisk:
     not_after: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Seen:
     """What one look found.
 

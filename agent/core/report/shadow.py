@@ -8,9 +8,9 @@ or is done. A wish that cannot be understood, or whose window closes too soon fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError, decode, encode, to_plain
 from agent.core.report.findings import judge
 from agent.core.report.jobs import MAX_PAYLOAD, SOONEST, read_window
@@ -32,7 +32,7 @@ MAX_WISH = 512  # bytes of a wish, since it is echoed
 WISH = "renew"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Wish:
     """What the shadow wishes for.
 

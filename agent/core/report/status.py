@@ -6,7 +6,7 @@ The command, the daemon, its metrics, its shadow and its journal read its attrib
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 from agent.core.values import Kind, Origin
 from agent.core.when import schedule
 from agent.core.when.renewal import RenewalWindow, renewal_window
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from agent.core.when.schedule import Pause, Plan, Wishes
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Renewal:
     """When the certificate in use is replaced.
 
@@ -52,7 +53,7 @@ class Renewal:
         return self.window.renew_at(self.splay)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Retiring:
     """A certificate that is still to be retired.
 
@@ -73,7 +74,7 @@ class Retiring:
     unanswered: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Status:
     """How a gateway stands.
 

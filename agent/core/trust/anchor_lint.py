@@ -13,10 +13,11 @@ The lists of what is distrusted and of what AWS IoT Core needs are data with sou
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.text import common_name
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Severity(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class StoreEntry:
     """One certificate of a store, or what stands in its place.
 
@@ -51,7 +52,7 @@ class StoreEntry:
     hint: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class KnownRoot:
     """A root that a list of ours names.
 
@@ -68,7 +69,7 @@ class KnownRoot:
     why: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class KnownRoots:
     """What is known about roots.
 
@@ -92,7 +93,7 @@ class KnownRoots:
         return self.organisations.get(organisation(facts.subject), "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class AnchorFinding:
     """One thing about one certificate, or about the store as a whole.
 

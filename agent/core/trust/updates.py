@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 from agent.core.jsonio import to_plain
 from agent.core.text import common_name
 from agent.core.values import Provenance, TrustBundle, TrustSource
@@ -82,7 +83,7 @@ def _was_tried(baked: TrustBundle, history: Iterable[ChangeRecord]) -> bool:
 _Sentences = Annotated[str, 16_384]  # characters; the file that they stand in is bounded as a whole
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class NamedAnchor:
     """An anchor that comes or goes: the common name of its subject, its fingerprint, its end."""
 
@@ -91,7 +92,7 @@ class NamedAnchor:
     not_after: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class BundleOutcome:
     """What is told about a bundle, or about a set that was imported; what is None or empty is not told.
 

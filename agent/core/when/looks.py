@@ -12,11 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
+from agent.core.frozen import frozen
 
-@dataclass(frozen=True, kw_only=True)
+
+@frozen
 class Looks:
     """How often there is a session, and for how long.
 

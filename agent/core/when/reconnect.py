@@ -23,12 +23,13 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass, needs_control
 from agent.core.failure.retry import CAP, Backoff
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
@@ -53,7 +54,7 @@ _TAKEN_OVER = Backoff(base=60, cap=3600, floor=30)
 _PERHAPS_TAKEN_OVER = replace(_TAKEN_OVER, cap=CAP)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ReconnectState:
     """What is remembered between attempts.
 
@@ -70,7 +71,7 @@ class ReconnectState:
     brief: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class NextConnect:
     """What to do after a connection could not be made or was lost.
 

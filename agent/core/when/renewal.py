@@ -14,13 +14,14 @@ after a reboot, spread evenly over a fleet. Drawing again at each check would mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from agent.core.frozen import frozen
 
 SPREAD = 1 / 8  # the longest window, as a part of the lifetime
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RenewalPolicy:
     """What the operator wants.
 
@@ -39,7 +40,7 @@ class RenewalPolicy:
     emergency_fraction: float = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RenewalWindow:
     """When a certificate is rotated: ``not_before <= opens_at <= closes_at <= emergency_at <= not_after``.
 

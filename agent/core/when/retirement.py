@@ -20,7 +20,7 @@ whose certificate is not asked for any more (`ChangeRecord.dropped_at`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
@@ -29,6 +29,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import HOOKS
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+from agent.core.frozen import frozen
 from agent.core.text import clock_time
 from agent.core.values import Kind
 from agent.errors import RefusedError
@@ -52,7 +53,7 @@ HELD = (
 LONGEST_WAIT = 43_200.0  # seconds after an outage
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Retirement:
     """One certificate to be retired.
 
@@ -250,7 +251,7 @@ def never_registered(item: Retirement, failure: Failure) -> bool:
     return item.doubtful and failure.code == Code.DENIED and failure.message.endswith(topics.NONE_SUCH)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Answers:
     """What came of the requests so far, by certificate.
 

@@ -14,12 +14,13 @@ so a restart, a suspend or a clock step changes nothing but the moment of lookin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from agent.core.change.decide import Limits, budget_wait, requests_of
 from agent.core.failure.retry import Backoff, drawn_from
+from agent.core.frozen import frozen
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState, is_ahead
 from agent.core.values import Kind, OnChange, Origin
@@ -51,7 +52,7 @@ EMERGENCY_PART = 8
 EMERGENCY_FLOOR = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Subject:
     """The certificate that is to be kept fresh.
 
@@ -70,7 +71,7 @@ class Subject:
     other_thing: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Suggestion:
     """A renewal window that the fleet's operator suggests.
 
@@ -91,7 +92,7 @@ MAX_REASON = 500  # characters of why a person pauses
 LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Pause:
     """Scheduled changes are held.
 
@@ -106,7 +107,7 @@ class Pause:
     begun: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Holds:
     """What may hold a change that is due.
 
@@ -121,7 +122,7 @@ class Holds:
     windows: tuple[MaintenanceWindow, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Wishes:
     """What the gateway's owner wants.
 
@@ -140,7 +141,7 @@ class Wishes:
     on_change: OnChange = OnChange.WAIT
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Past:
     """What the finished changes mean for the next one.
 
@@ -163,7 +164,7 @@ class Past:
     requests: tuple[datetime, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Plan:
     """What is planned.
 

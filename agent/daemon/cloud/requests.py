@@ -7,12 +7,12 @@ become a flood of requests to the cloud, nor of lines in the journal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.aws.replies import check_accepted
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError
 from agent.core.report.journal_events import Event
 from agent.daemon.quiet import Quiet
@@ -47,7 +47,7 @@ def is_missing(failure: Failure) -> bool:
     return failure.code == Code.NOT_FOUND
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class FleetCalls:
     """What the orders of the fleet's operator act on, and what is called when something happens.
 

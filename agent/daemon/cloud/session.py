@@ -15,13 +15,14 @@ Rules:
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 from agent.core.report.known import ConnectionState
 from agent.core.text import duration
 from agent.core.when.reconnect import STEADY, NextConnect, ReconnectState, after_failure, after_loss, after_takeover
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _MAX_FILE = 1_048_576  # bytes
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class SessionStatus:
     """What is told of the session.
 
@@ -61,7 +62,7 @@ class SessionStatus:
     cut_off: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class SessionCalls:
     """What is called when something happens.
 
@@ -82,7 +83,7 @@ class SessionCalls:
     taken_over: Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class _Memory:
     """What is remembered between attempts.
 

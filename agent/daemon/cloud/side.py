@@ -9,11 +9,12 @@ down that ends nothing; where the set is refused the ladder is climbed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.exit_codes import Exit
 from agent.core.failure.retry import CAP
+from agent.core.frozen import frozen
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.values import Kind, Origin
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from agent.iotcore.async_client import Link
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class CloudCalls:
     """What is called when something happens.
 

@@ -7,11 +7,11 @@ read in time, or sends beyond its `ClientLimits`, ends the connection.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.control_protocol import ErrorMessage, encode_message
 from agent.core.exit_codes import Exit
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     import select
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Call = Callable[[], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ClientLimits:
     """What clients may cost.
 
@@ -51,7 +51,7 @@ class ClientLimits:
     pause_seconds: float = 1.0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class ServerContext:
     """What all clients share.
 

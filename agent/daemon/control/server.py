@@ -21,13 +21,13 @@ import select
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.control_protocol import ErrorMessage, decode_request, encode_message
 from agent.core.exit_codes import Exit, of_error
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError
 from agent.daemon.control.client import Client, ClientLimits, ServerContext
 from agent.errors import AgentError, StoreError
@@ -58,7 +58,7 @@ _REMEDIES = {
 DEFAULT_LIMITS = ClientLimits()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Listening:
     """A socket that listens.
 

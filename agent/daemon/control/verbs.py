@@ -6,7 +6,6 @@ for anything in the daemon's own time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.change import probation, verbs
@@ -23,6 +22,7 @@ from agent.core.control_protocol import (
     StatusMessage,
 )
 from agent.core.exit_codes import Exit, of_error, of_outcome
+from agent.core.frozen import frozen
 from agent.core.report.document import document, trust
 from agent.core.report.findings import judge
 from agent.core.values import Kind, Origin
@@ -53,7 +53,7 @@ _TRIES = frozenset({"examine", "rehearse"})  # what changes nothing, and may be 
 _BEGINS = {Verb.ENROLL: Kind.ENROLL, Verb.ROTATE: Kind.ROTATE, Verb.ROLLBACK: Kind.ROLLBACK}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class VerbCalls:
     """What the verbs have done, and whom they ask.
 

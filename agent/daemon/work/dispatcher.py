@@ -5,8 +5,10 @@ What is next the `ScheduleWatch` says, and what follows from an end the `WorkerR
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from agent.daemon.work.worker_process import Running
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class DispatchCalls:
     """What is called on a worker's way.
 

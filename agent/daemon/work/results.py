@@ -6,7 +6,6 @@ it belongs to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
@@ -22,6 +21,7 @@ from agent.core.control_protocol import (
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass
+from agent.core.frozen import frozen
 from agent.core.report import journal_events
 from agent.core.report.journal_events import Event
 from agent.core.worker_protocol import Do
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from agent.daemon.work.schedule_watch import ScheduleWatch
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class Recipients:
     """The parts that are told what a worker said."""
 

@@ -7,12 +7,13 @@ had before is not in it, and stays.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.verdict import is_name
 from agent.backend.errors import ChangedError
 from agent.core.exit_codes import Exit
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError, decode, encode_plain
 from agent.core.text import counted as number_of
 from agent.fleet.decide.adoption import EXCLUSIVE, AdoptableCertificate, Adoption, adopt
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _MAX_ENTRY = 65_536  # bytes of one line
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class JournalEntry:
     """What a certificate is about to be given: a line of the journal."""
 

@@ -6,13 +6,14 @@ A token is printed when its row is written, and never again; a table holds its f
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.errors import ChangedError
 from agent.backend.values import DeviceState
 from agent.core.exit_codes import Exit
+from agent.core.frozen import frozen
 from agent.core.text_files import NoTextError, text_of
 from agent.fleet.decide import arming
 from agent.fleet.errors import AccountError, DeniedError, UsageError
@@ -33,7 +34,7 @@ _BOTH = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DeviceRow:
     """A serial number, and what has become of it.
 
@@ -56,7 +57,7 @@ class DeviceRow:
     replacement: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class RefusalRow:
     """An enrolment that was refused although its token was right.
 

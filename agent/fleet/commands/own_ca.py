@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from agent.backend.decide.signing import Signed
 from agent.backend.errors import ChangedError
 from agent.backend.values import SigningCa
 from agent.core.exit_codes import Exit
+from agent.core.frozen import frozen
 from agent.errors import MaterialError
 from agent.fleet.decide import issued_ca, own_ca
 from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageError
@@ -26,7 +27,7 @@ _YEAR = timedelta(days=365)
 _HEAD = ("Number", "State", "Signs from", "Ends", "Certificate")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CaRow:
     """A CA of the operator's own.
 
@@ -123,7 +124,7 @@ def _renew(task: OperatorTask, number: int) -> None:
     _make(task, making, "renew")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Making:
     """The making of a CA.
 

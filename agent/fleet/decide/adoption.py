@@ -6,11 +6,12 @@ anew, so a gateway goes on working at every step; a step that is done is found d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.rotation import MOST_POLICIES
 from agent.backend.values import Certificate, Device, DeviceState, Record
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 EXCLUSIVE = "EXCLUSIVE_THING"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class AdoptableCertificate:
     """A certificate of a thing.
 
@@ -36,7 +37,7 @@ class AdoptableCertificate:
     noted: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class AdoptionStep:
     """What one certificate lacks.
 
@@ -58,7 +59,7 @@ class AdoptionStep:
         return not self.policies and not self.exclusive and self.record is None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Adoption:
     """What becomes of a thing.
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import base64
 import csv
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import fingerprint
 from agent.backend.decide.replacement import begun
 from agent.backend.decide.verdict import is_name
 from agent.backend.values import Device, DeviceState
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -30,7 +31,7 @@ ENTROPY = 20  # bytes of chance in a token: 160 bits, in 32 letters and digits t
 _COLUMNS = ("serial", "thing")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Wanted:
     """A serial number that is to get a token.
 
@@ -45,7 +46,7 @@ class Wanted:
     replaces: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Held:
     """What there is already.
 
@@ -60,7 +61,7 @@ class Held:
     replacement: Replacement | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Armed:
     """What becomes of a serial number.
 

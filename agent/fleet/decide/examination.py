@@ -7,11 +7,11 @@ where something is not told or not cleaned up.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from agent.core.frozen import frozen
 from agent.core.text import counted
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 
@@ -35,7 +35,7 @@ class Level(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class AccountFinding:
     """What one look has found.
 

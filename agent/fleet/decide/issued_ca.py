@@ -7,7 +7,6 @@ verifies gateways by that root has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from agent.core.change.acceptance import ALLOWED_SIGNATURES
+from agent.core.frozen import frozen
 from agent.core.text_files import pem_of
 from agent.crypto.x509 import read_certificate, split
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.core.values import CertificateFacts
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class IssuedCa:
     """A CA's certificate.
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.backend.names import SHADOW
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +28,7 @@ LIFE = (*(text for _, text in _LEFT), _LONGER, _UNTOLD)
 _HEALTH = {0: "healthy", 1: "needs attention", 3: "no usable set"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class IndexedThing:
     """What fleet indexing has of a thing.
 

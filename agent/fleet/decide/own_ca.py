@@ -8,10 +8,11 @@ so typing it again does nothing more.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.fleet.decide.examination import AccountFinding, error, fine, warning
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _BUT_THE_SIGNER = {
 _MARGIN = timedelta(hours=1)  # for what a function that had read the row before has signed after
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Promise:
     """What an order says of the CA that it makes. It is kept with the CA's key, for the same order typed again.
 
@@ -168,7 +169,7 @@ def _written(statements: list[Mapping[str, Any]]) -> str:
     return json.dumps({"Statement": statements})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SignerSeen:
     """What was read of the account about its signer.
 

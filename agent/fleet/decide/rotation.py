@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.backend.decide.orders import JobOrder, Pace, job_id
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ LONGEST = timedelta(days=365)
 _FASTEST = 1000  # things in a minute (AWS IoT jobs quotas)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Window:
     """When gateways are told.
 

@@ -7,9 +7,10 @@ certificate is the beginning of its id. It is also what a second run goes on fro
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -25,7 +26,7 @@ class FactOutcome(StrEnum):
     NOT_TRIED = "not tried"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class TrialSeen:
     """What was seen.
 
@@ -38,7 +39,7 @@ class TrialSeen:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Fact:
     """Something that no emulator shows.
 

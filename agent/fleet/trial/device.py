@@ -12,10 +12,10 @@ import shutil
 import ssl
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.backend.names import SERIAL_PARAMETER, TOKEN_PARAMETER
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ _LONGEST = 600.0  # seconds, of one command
 _PRIVATE = 0o600
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class TrialPlace:
     """Where gateways connect to.
 
@@ -39,7 +39,7 @@ class TrialPlace:
     anchors: Path | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Ran:
     """What a command did.
 

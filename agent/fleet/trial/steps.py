@@ -7,7 +7,6 @@ appeared after ten minutes, is not shown.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from agent.backend.decide.orders import JobOrder, job_id
 from agent.backend.names import NAMESPACE, SHADOW, STACK_DIMENSION, Metric
 from agent.backend.values import Status
 from agent.core.exit_codes import Exit
+from agent.core.frozen import frozen
 from agent.core.text import counted
 from agent.fleet.decide import rotation
 from agent.fleet.decide.adoption import EXCLUSIVE
@@ -34,7 +34,7 @@ ROUNDS = 10
 _CREATE_QUOTA, _REGISTER_QUOTA = "L-83161BB8", "L-B2BBBD8C"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Trial:
     """What a step works with.
 

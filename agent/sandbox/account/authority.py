@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -20,6 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     import ssl
@@ -33,7 +34,7 @@ _CA_LIFETIME = timedelta(days=365 * 20)
 _ONE_DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class KeyPair:
     """A private key and its certificate, PEM.
 

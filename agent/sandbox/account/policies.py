@@ -9,9 +9,10 @@ variables" in the developer guide); see `agent.sandbox.account.registry`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+
+from agent.core.frozen import frozen
 
 CLIENT_ID = "${iot:ClientId}"
 THING_NAME = "${iot:Connection.Thing.ThingName}"
@@ -25,7 +26,7 @@ class PolicyAction(StrEnum):
     SUBSCRIBE = "subscribe"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Policy:
     """What a certificate may do.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import mqtt5
 
+from agent.core.frozen import frozen
 from agent.sandbox.account.policies import PolicyAction
 from agent.sandbox.cloud import Status
 from agent.sandbox.network import older
@@ -47,7 +47,7 @@ REFUSALS = {
 ENDS = (HangUpError, OSError, EOFError)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class LiveClient:
     """One client that is connected now."""
 

@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.core.frozen import frozen
 from agent.sandbox.replies.topics import Service
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 200, 400, 403, 404, 409,
 TOO_LARGE, TOO_MANY, INTERNAL = 413, 429, 500
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Reply:
     """One message from the cloud to a connection.
 
@@ -36,7 +37,7 @@ class Reply:
     retain: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Answer:
     """What becomes of one request.
 

@@ -6,9 +6,9 @@ own. All other topics are the broker's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
+from agent.core.frozen import frozen
 from agent.sandbox.replies.faults import Operation
 
 CREATE_TOPIC = "$aws/certificates/create-from-csr/json"
@@ -23,7 +23,7 @@ class Service(Enum):
     RETIREMENT = auto()
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Route:
     """What a topic asks for.
 

@@ -21,10 +21,11 @@ import itertools
 import json
 import re
 import unicodedata
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from agent.core.frozen import frozen
 from agent.sandbox.replies.answers import BAD_REQUEST, CONFLICT, GONE, NOT_FOUND, ServiceRefusalError, Verbatim
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class JobStatus(StrEnum):
 _BY_DEVICE = frozenset({JobStatus.IN_PROGRESS, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.REJECTED})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class CloudExecution:
     """One execution of a job on one thing, as it is now. Instants are seconds since the epoch.
 

@@ -8,7 +8,7 @@ signer, as where it is the account's certificate provider.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.backend.errors import BackendError, ChangedError, NotSignedError
 from agent.backend.values import Status
+from agent.core.frozen import frozen
 from agent.sandbox.account.authority import AWS_NOT_AFTER, Authority, fingerprint
 from agent.sandbox.replies.answers import BAD_REQUEST, CONFLICT, FORBIDDEN, INTERNAL, NOT_FOUND, ServiceRefusalError
 from agent.sandbox.replies.faults import Effect, Fault
@@ -32,7 +33,7 @@ MAX_CSR = 4096
 _OF_THE_CERTIFICATE = {Effect.EXPIRED, Effect.NOT_YET_VALID, Effect.WRONG_KEY}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Template:
     """A provisioning template; whom it may register, and as which thing, is its hook's to say.
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agent.core.frozen import frozen
 from agent.sandbox.replies.answers import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE, ServiceRefusalError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class _Leaf:
 _Tree = dict[str, Any]  # of leaves, and of None for what an update deletes
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Shadow:
     tree: _Tree = field(default_factory=dict)
     version: int

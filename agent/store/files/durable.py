@@ -21,10 +21,10 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store.files import disk
 from agent.system import descriptors, files
@@ -38,7 +38,7 @@ ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Modes:
     """The modes of what the agent writes. The owner is the user that runs it; see `agent.store.files.ownership`.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.text import in_shell
 from agent.store.files.durable import ASIDE
 
@@ -23,7 +23,7 @@ _PUBLIC = frozenset({"certificate.pem", "trust.pem", "manifest.json"})  # of a g
 _WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Exposed:
     """A file whose mode or owner is wrong.
 

@@ -16,10 +16,11 @@ import hashlib
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.change.records import MAX_MANIFEST, decode_manifest, encode_manifest
+from agent.core.frozen import frozen
 from agent.core.jsonio import PlainError
 from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
 from agent.crypto import keys, x509
@@ -60,7 +61,7 @@ def rejected_name(number: int) -> str:
     return f"{number:06d}.rejected"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Listing:
     """The numbers found in the directory of generations, ascending, by what their names say."""
 

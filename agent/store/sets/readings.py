@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.errors import StoreError
 from agent.store.files import disk
 from agent.store.sets import generations
@@ -21,7 +21,7 @@ _TICK = 20_000_000  # nanoseconds
 _SECOND = 1_000_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class GenerationLook:
     """How a generation looks from outside.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ DELEGATED = "user.delegate"  # what systemd marks a delegated group with
 _NUMBERS = count(1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Group:
     """A control group.
 

@@ -13,10 +13,10 @@ import select
 import signal
 import subprocess
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.core.text import duration
 from agent.system import children
 from agent.system.clock import monotonic
@@ -40,7 +40,7 @@ _ROUNDS = 20  # a process may start another while it is looked for
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class UnixAccount:
     """Whom a program runs as."""
 

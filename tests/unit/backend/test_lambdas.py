@@ -286,14 +286,14 @@ def test_the_vending_machine_by_the_function_itself(world: AwsWorld, capsys: pyt
 # -- what is in the package --------------------------------------------------------------------------------------------
 
 
-def test_a_function_consists_of_the_accounts_rooms_and_two_names() -> None:
+def test_a_function_consists_of_the_accounts_rooms_and_two_modules_of_the_core() -> None:
     """Of the agent; of others, boto3, which the runtime has. What a package holds follows from that."""
     graph = grimp.build_graph(
         "agent", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
     )
     needed = graph.find_upstream_modules("agent.backend.lambdas")
     others = {name for name in needed if name.startswith("agent.") and not name.startswith("agent.backend")}
-    assert others == {"agent.core.aws.topics"}
+    assert others == {"agent.core.aws.topics", "agent.core.frozen"}
     assert "agent.backend.memory" not in needed
     assert "cryptography" not in needed
     assert {"boto3", "botocore"} <= needed
