@@ -150,7 +150,7 @@ def cleared(dir_fd: int, name: str) -> str:
         StoreError: It is taken still.
     """
     temporary = beside(name)
-    with disk.explained(f"write {name}, since {temporary} is in its way"):
+    with disk.explained(f"write {name}, since {temporary} is in its way", dir_fd):
         free(dir_fd, temporary, name)
     return temporary
 
