@@ -310,40 +310,44 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 class _Listener:
-    """One port. While it is down the port stays bound, so no other program gets it, and clients are refused."""
+    """One port. While it is down a socket that does not listen holds it, so no other program gets it.
+
+    Were there none for a moment, the kernel could give the port to any connection that is made then.
+    """
 
     def __init__(self, front: Front, address: str, port: int, *, require_alpn: bool) -> None:
         self._front = front
         self._address = address
         self._require_alpn = require_alpn
-        self._socket = _bind(address, port)
+        self._holder = _bind(address, port)
+        self._listening: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
-        self.port: int = self._socket.getsockname()[1]
+        self.port: int = self._holder.getsockname()[1]
 
     def bring_up(self) -> None:
-        if self._task is None:
-            self._socket.listen(128)
-            self._task = asyncio.create_task(self._accept())
+        if self._listening is None:
+            self._listening = _bind(self._address, self.port)
+            self._listening.listen(128)
+            self._task = asyncio.create_task(self._accept(self._listening))
 
-    async def _accept(self) -> None:
+    async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                raw, _ = await loop.sock_accept(self._socket)
+                raw, _ = await loop.sock_accept(listening)
             except OSError:  # out of descriptors, or the client gave up in the queue: neither ends the listener
                 await asyncio.sleep(_ACCEPT_AGAIN)
                 continue
             self._front.admit(raw, require_alpn=self._require_alpn)
 
     async def take_down(self) -> None:
-        if self._task is not None:
+        if self._listening is not None and self._task is not None:
             await _end([self._task])
-            self._task = None
-            self._socket.close()
-            self._socket = _bind(self._address, self.port)
+            self._listening.close()
+            self._listening = self._task = None
 
     def close(self) -> None:
-        self._socket.close()
+        self._holder.close()
 
 
 def _bind(address: str, port: int) -> socket.socket:

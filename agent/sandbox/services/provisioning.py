@@ -195,7 +195,7 @@ def _request(pem: str) -> x509.CertificateSigningRequest:
     """
     try:
         request = x509.load_pem_x509_csr(pem.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ServiceRefusalError(
             BAD_REQUEST, "InvalidRequest", "The certificate signing request cannot be parsed"
         ) from None

@@ -111,7 +111,7 @@ def test_a_revoked_certificate_may_do_nothing_even_before_it_is_cut(cloud: Cloud
 
 
 def test_an_endpoint_that_was_down_comes_back_on_the_same_ports(local: LocalCloud, cloud: Cloud) -> None:
-    """While it is down clients are refused; the SDK comes back by itself."""
+    """While it is down clients are refused, and no other program gets them; the SDK comes back by itself."""
     with Sdk(local, device(cloud).pair, THING) as client:
         client.wait_connected()
         local.take_down()
@@ -120,6 +120,8 @@ def test_an_endpoint_that_was_down_comes_back_on_the_same_ports(local: LocalClou
         assert client.failed.get(timeout=PATIENCE).exception.name == "AWS_IO_SOCKET_CONNECTION_REFUSED"
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", local.alpn_port))
+        with socket.socket() as another, pytest.raises(OSError, match="in use"):
+            another.bind(("127.0.0.1", local.alpn_port))
         local.bring_up()
         client.wait_connected()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
+from ssl import DER_cert_to_PEM_cert
 from typing import TYPE_CHECKING, Any
 
 import mqtt5
@@ -164,7 +166,18 @@ def test_a_reply_goes_only_to_a_connection_that_subscribed_to_it(wire: Callable[
     assert kinds.count(mqtt5.PingRespPacket) == 1
 
 
-@pytest.mark.parametrize("payload", [b"[]", b"null", b"\xff", b"[" * 100_000, b'{"certificateSigningRequest": {}}'])
+def of_unknown_version() -> bytes:
+    """Return the payload of a request whose version PKCS #10 does not know."""
+    der = x509.load_pem_x509_csr(request_pem()).public_bytes(Encoding.DER).replace(b"\2\1\0", b"\2\1\7", 1)
+    return json.dumps(
+        {"certificateSigningRequest": DER_cert_to_PEM_cert(der).replace("IFICATE-", "IFICATE REQUEST-")}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"[]", b"null", b"\xff", b"[" * 100_000, b'{"certificateSigningRequest": {}}', of_unknown_version()],
+)
 def test_a_request_that_is_no_request_is_rejected(payload: bytes, cloud: Cloud, wire: Callable[..., Wire]) -> None:
     """Nonsense in a payload is answered like AWS does, and never harms the cloud."""
     client = wire(Identity(pair=cloud.claim))
