@@ -3,8 +3,8 @@
 Rules, besides those of `agent.iotcore.client_options`:
 
 * The first failure ends the attempt.
-* A session that is done with stays connected until the next one with its client id has taken it over: AWS IoT Core
-  takes one CONNECT a second, and the gateway is not off line meanwhile. `Broker.close` ends the last one.
+* A session that is done with stays connected until the next one with its client id has taken it over; see
+  `agent.iotcore.broker`.
 * Callbacks run on the SDK's thread and do nothing but set events and stop the client: blocking there deadlocks.
 """
 
@@ -16,21 +16,19 @@ from typing import TYPE_CHECKING
 
 from awscrt import mqtt5
 
-from agent.core.aws.endpoints import ALPN_MQTT
 from agent.core.failure import failures
-from agent.core.failure.codes import Code, traits
+from agent.core.failure.codes import Code
 from agent.errors import CloudError
-from agent.iotcore import tls
-from agent.iotcore.client_options import STOP_TIMEOUT, Connector, Timeouts, connect_failure, ended, spacing
+from agent.iotcore.client_options import STOP_TIMEOUT, connect_failure, ended
 from agent.iotcore.requests import Requests
 from agent.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from agent.core.aws.endpoints import Endpoint
     from agent.core.failure.failure import Failure
     from agent.core.values import Candidate
+    from agent.iotcore.client_options import Connector
     from agent.iotcore.tls import Handshake
     from agent.ports import CreatedCertificate
 
@@ -39,94 +37,6 @@ if TYPE_CHECKING:
 _OF_A_CERTIFICATE = frozenset({Code.TLS_ALERT, Code.HUNG_UP, Code.CONNACK_TIMEOUT, Code.NOT_AUTHORISED})
 _LOOK = 0.05  # seconds between two looks at whether a wait is over
 _BROKEN_OFF = {"session-lost": True, "not-sent": False}  # what a request that was cut off meets: had it left?
-
-
-class Broker:
-    """The endpoint, as `agent.ports.CloudEndpoint`."""
-
-    def __init__(
-        self, endpoint: Endpoint, timeouts: Timeouts | None = None, *, small_client_hello: bool = False
-    ) -> None:
-        """Describe the endpoint; nothing is connected yet. Arguments as for `Connector`."""
-        self._connector = Connector(endpoint, timeouts or Timeouts(), small_client_hello=small_client_hello)
-        self._last_connect: dict[str, float] = {}
-        self._left: BrokerSession | None = None  # done with, and still connected
-
-    def close(self) -> None:
-        """End what is still connected."""
-        left, self._left = self._left, None
-        if left is not None:
-            left.end()
-
-    def hand_over(self, client_id: str) -> BrokerSession | None:
-        """Return the session that is still connected with a client id, if any; it is the caller's to end."""
-        if self._left is None or self._left.client_id != client_id:
-            return None
-        left, self._left = self._left, None
-        return left
-
-    def _leave(self, session: BrokerSession) -> None:
-        self.close()
-        self._left = session
-
-    def connect(self, candidate: Candidate) -> BrokerSession:
-        """Connect with nothing but the candidate's own key, certificate and anchors.
-
-        Raises:
-            CloudError: There is no connection; the failure says why.
-        """
-        try:
-            return self._connected(candidate, self._connector)
-        except CloudError as error:
-            if not self._takes_it_with_alpn(candidate, error.failure):
-                raise
-            endpoint = self._connector.endpoint
-            raise CloudError(failures.alpn_needed(endpoint.host, endpoint.port)) from error
-
-    def _takes_it_with_alpn(self, candidate: Candidate, met: Failure) -> bool:
-        """Whether a server that turned a set away takes it when MQTT is asked for by ALPN.
-
-        That a server knows ALPN proves nothing, so the set itself is the proof: one that is refused must stay refused.
-        """
-        other = self._connector.with_alpn()
-        if other is None or not traits(met.code).turned_away:
-            return False
-        try:
-            if tls.preflight(other.endpoint, candidate.trust).alpn != ALPN_MQTT:
-                return False
-            self._connected(candidate, other).end()
-        except CloudError:
-            return False
-        return True
-
-    def _connected(self, candidate: Candidate, connector: Connector) -> BrokerSession:
-        credential = candidate.credential
-        context = connector.tls_context(
-            candidate.name, credential.key_pem, credential.certificate_pem, candidate.trust.pem
-        )
-        handshake = tls.preflight(connector.endpoint, candidate.trust)
-        if self._left is not None and self._left.client_id != candidate.client_id:
-            self.close()
-        self._keep_distance(candidate.client_id)
-        session = BrokerSession(candidate, connector, handshake, self._leave)
-        try:
-            session.start(connector.options(candidate.client_id, context))
-        finally:  # the broker has got the CONNECT by now, if ever
-            self.note_connect(candidate.client_id, clock.monotonic())
-        self.close()  # it was taken over
-        return session
-
-    def note_connect(self, client_id: str, at: float) -> None:
-        """Take into account that another process connected with this client id, at a monotonic time."""
-        self._last_connect[client_id] = at
-
-    def last_connect(self, client_id: str) -> float | None:
-        """Return when this client id was connected with last, by the monotonic clock; see `spacing`."""
-        return self._last_connect.get(client_id)
-
-    def _keep_distance(self, client_id: str) -> None:
-        clock.sleep(spacing(self.last_connect(client_id), clock.monotonic()))
-        self.note_connect(client_id, clock.monotonic())
 
 
 class BrokerSession:

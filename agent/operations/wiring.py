@@ -1,6 +1,6 @@
 """Puts the parts together for one process: configuration, store, engine and the real world's ports.
 
-The SDK and the cryptography library are imported here, when a verb needs them, and not before.
+The cryptography library is imported here, when a verb needs it, and not before; the SDK with the first connection.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from agent.core.values import CertificateFacts, TrustBundle, User
     from agent.dependants.deployer import Deployer
     from agent.dependants.helper import Helper
-    from agent.iotcore.sync_client import Broker
+    from agent.iotcore.broker import Broker
+    from agent.iotcore.client_options import Connector, Timeouts
     from agent.ports import Confirmations, Deployment, Gates, Reporter, Session
     from agent.store.store import Store
     from agent.system.clock import SystemClock
@@ -109,8 +110,7 @@ def open_parts(
         StoreError: The store cannot be had, StoreBusyError above all.
     """
     from agent.crypto.materials import SoftwareMaterials  # noqa: PLC0415
-    from agent.iotcore.client_options import timeouts  # noqa: PLC0415
-    from agent.iotcore.sync_client import Broker  # noqa: PLC0415
+    from agent.iotcore.broker import Broker  # noqa: PLC0415
     from agent.store.files.ownership import become_owner  # noqa: PLC0415
     from agent.system.clock import SystemClock  # noqa: PLC0415
 
@@ -121,8 +121,7 @@ def open_parts(
         store = stack.enter_context(open_store(config))
         store.lock()
         clock = SystemClock(vouched=config.vouched_clock)
-        waits = timeouts(config.connect_timeout, config.request_timeout)
-        broker = Broker(config.target, waits, small_client_hello=config.small_client_hello)
+        broker = Broker(lambda: _connector(config))
         stack.callback(broker.close)
         world = World(
             clock=clock,
@@ -140,6 +139,18 @@ def open_parts(
         change = put_together(world, engine_settings(config, parameters))
         stack.callback(change.engine.close)
         yield Parts(change=change, store=store, broker=broker, clock=clock, parameters=parameters)
+
+
+def _connector(config: Config) -> Connector:
+    from agent.iotcore.client_options import Connector  # noqa: PLC0415
+
+    return Connector(config.target, _waits(config), small_client_hello=config.small_client_hello)
+
+
+def _waits(config: Config) -> Timeouts:
+    from agent.iotcore.client_options import timeouts  # noqa: PLC0415
+
+    return timeouts(config.connect_timeout, config.request_timeout)
 
 
 def _find_state(config: Config, *, create: bool) -> None:
@@ -281,15 +292,13 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
     enrollment = config.enrollment
     if enrollment is None or enrollment.token is None:
         return None
-    from agent.iotcore.client_options import timeouts  # noqa: PLC0415
     from agent.iotcore.vending import Machine, Purse, connect  # noqa: PLC0415
     from agent.store.files import secret_files  # noqa: PLC0415
 
     path = enrollment.token.path
 
     def machine(authorities: TrustBundle) -> Machine:
-        waits = timeouts(config.connect_timeout, config.request_timeout)
-        return Machine(url=enrollment.url, authorities=authorities, proxy=config.proxy, timeouts=waits)
+        return Machine(url=enrollment.url, authorities=authorities, proxy=config.proxy, timeouts=_waits(config))
 
     def open_session(anchors: TrustBundle) -> Session:
         purse = Purse(serial=parameters()[readmission.SERIAL], token=load_token(path))

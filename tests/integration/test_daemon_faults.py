@@ -13,7 +13,8 @@ import pytest
 from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Candidate, Kind, Origin
-from agent.iotcore.sync_client import Broker
+from agent.iotcore.broker import Broker
+from agent.iotcore.client_options import Connector, Timeouts
 from agent.sandbox.cloud import Status
 from agent.sandbox.network.sessions import SessionEnd
 from agent.sandbox.replies.faults import Operation
@@ -58,7 +59,7 @@ def the_application_connects(gateway: Gateway) -> None:
     candidate = Candidate(
         name="the application", credential=found.credential, trust=found.trust, client_id=THING, thing_name=THING
     )
-    with closing(Broker(config.target).connect(candidate)) as session:
+    with closing(Broker(lambda: Connector(config.target, Timeouts())).connect(candidate)) as session:
         session.ask()
 
 

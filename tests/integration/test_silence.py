@@ -11,8 +11,8 @@ from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Candidate
 from agent.errors import CloudError
-from agent.iotcore.client_options import timeouts
-from agent.iotcore.sync_client import Broker
+from agent.iotcore.broker import Broker
+from agent.iotcore.client_options import Connector, timeouts
 from agent.sandbox.replies.faults import Effect, Fault, Operation
 from agent.store.store import Store
 
@@ -35,7 +35,7 @@ def test_no_answer_within_a_short_patience_is_no_session_that_broke(enrolled: Ga
     enrolled.cloud.faults.add(Fault(operation=Operation.CONNECT, effect=Effect.HOSTILE, payload=answer))
     patience = timeouts(timedelta(seconds=1), timedelta(seconds=1))
     with pytest.raises(CloudError) as caught:
-        Broker(load(enrolled.config).target, patience).connect(candidate)
+        Broker(lambda: Connector(load(enrolled.config).target, patience)).connect(candidate)
     assert caught.value.failure.code == "connack-timeout"
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from agent.config.reader import load
 from agent.core.aws.endpoints import Proxy
 from agent.core.values import Candidate
-from agent.iotcore.sync_client import Broker
+from agent.iotcore.broker import Broker
+from agent.iotcore.client_options import Connector, Timeouts
 from agent.store.store import Store
 from support.network.tunnels import tunnelling_proxy
 
@@ -28,7 +29,8 @@ def test_a_connect_that_was_late_counts_from_when_it_arrived(enrolled: Gateway) 
         name="the application", credential=found.credential, trust=found.trust, client_id=THING, thing_name=THING
     )
     with tunnelling_proxy(delays=[0.0, SLOW]) as (port, asked):
-        broker = Broker(replace(config.target, proxy=Proxy(host="127.0.0.1", port=port)))
+        through = replace(config.target, proxy=Proxy(host="127.0.0.1", port=port))
+        broker = Broker(lambda: Connector(through, Timeouts()))
         for _ in range(3):
             broker.connect(candidate).close()
     assert len(asked) == 6

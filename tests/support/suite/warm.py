@@ -51,8 +51,9 @@ _MODULES = (
     ),
     *("agent.daemon.app", "agent.iotcore.async_client", "support.suite.warm_workers"),
     # What those read once they have something to do.
-    *("agent.crypto.materials", "agent.doctor.probes", "agent.iotcore.requests", "agent.iotcore.sync_client"),
-    *("agent.store.files.modes", "agent.store.store", "awsiot.iotidentity", "awsiot.iotshadow"),
+    *("agent.crypto.materials", "agent.doctor.probes", "agent.iotcore.broker", "agent.iotcore.requests"),
+    *("agent.iotcore.sync_client", "agent.store.files.modes", "agent.store.store"),
+    *("awsiot.iotidentity", "awsiot.iotshadow"),
     *("cryptography.hazmat.backends.openssl.backend", "encodings.ascii", "encodings.idna"),
 )
 # The SDK's library reads the machine's trust store for each TLS context, 6 ms of a processor, and then drops it.
