@@ -168,10 +168,10 @@ def spread(
     one_in: int = 1,
     until: str | None = None,
 ) -> CampaignReport:
-    """Try the cases that are taken, in a few lots, so that each worker keeps what it has judged already.
+    """Try the cases that are taken in one worker, which judges no disk twice: see `Judge`.
 
     Args:
-        function: Tries the cases of a lot, and yields a complaint or an empty text for each; see `campaigns.told`.
+        function: Tries the cases, and yields a complaint or an empty text for each; see `campaigns.told`.
         items: All of them.
         one_in: One in so many is taken for a sample.
         until: Once a complaint has this text in it, that will do, and no more cases are tried; they come in no order.
@@ -183,18 +183,18 @@ def spread(
 def share(
     function: Callable[[Sequence[Case[T]]], Iterable[str]], taken: Sequence[Case[T]], *, until: str | None = None
 ) -> CampaignReport:
-    """Try these cases in a few lots; see `spread`."""
-    lots = [taken[place::_LOTS] for place in range(_LOTS)]
-    if until is not None:  # in one lot, since where few cases are of the kind another would try all of its own
-        lots = [random.Random(0).sample(taken, len(taken))]  # noqa: S311 - an order, not a secret
-    return report([complaint for part in fork_map(partial(_up_to, until, function), lots) for complaint in part])
+    """Try these cases in one worker; see `spread`."""
+    if until is not None:
+        taken = random.Random(0).sample(taken, len(taken))  # noqa: S311 - an order, not a secret
+    (found,) = fork_map(partial(_up_to, until, function), [taken])
+    return report(found)
 
 
 def _up_to(
-    until: str | None, function: Callable[[Sequence[Case[T]]], Iterable[str]], lot: Sequence[Case[T]]
+    until: str | None, function: Callable[[Sequence[Case[T]]], Iterable[str]], taken: Sequence[Case[T]]
 ) -> list[str]:
     found = []
-    for complaint in function(lot):
+    for complaint in function(taken):
         found.append(complaint)
         if until is not None and complaint and until in complaint:
             break
@@ -202,8 +202,6 @@ def _up_to(
 
 
 _SHOWN = 5
-# Beside other processes of a run, which have the other processors busy, one lot judges least: see `Judge`.
-_LOTS = 1 if "PYTEST_XDIST_WORKER" in os.environ else len(os.sched_getaffinity(0))
 
 
 # -- kills ---------------------------------------------------------------------------------------------------------
