@@ -49,7 +49,7 @@ def test_a_step_in_which_calls_fail_leaves_the_set_in_use_alone(segments: Segmen
 @pytest.mark.parametrize("name", recoveries.DAMAGES)
 def test_a_recovery_in_which_calls_fail_does_no_harm(name: str) -> None:
     """Nothing but a StoreError comes out, and a later recovery finds a set to use. Every seventh fault is taken."""
-    damage = recoveries.damages()[name]
+    damage = recoveries.damage(name)
     report = recoveries.fail_everywhere(damage, every=7, one_in=ONE_IN)
     points.visited("failing calls of recoveries", report.points, at_least=least(100, ONE_IN))
     assert report.complaints == (), report.shown

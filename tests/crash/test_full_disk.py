@@ -16,7 +16,7 @@ from agent.store import room as room_module
 from agent.store.store import Store
 from support.crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
 from support.crashkit.gateway import MirroredGateway
-from support.crashkit.scenarios import Scenario, Workplace, scenarios
+from support.crashkit.scenarios import Scenario, Workplace, scenario
 from support.crashkit.smalldisk import CannotMountError
 from support.crashkit.tree import Tree, materialise, snapshot
 from support.suite import campaigns
@@ -86,23 +86,18 @@ def _check(path: Path, scenario: Scenario, outcome: str) -> None:
     invariants.check_outcome(path, scenario.plan.change)
 
 
-@cache
-def _scenario(name: str) -> Scenario:
-    return scenarios()[name]
-
-
 @pytest.mark.parametrize("name", ["enrolment", "rotation"])
 @pytest.mark.usefixtures("no_preflight")
 def test_a_disk_that_fills_up_in_mid_change_costs_nothing(mount: Path, name: str) -> None:
     """With 0 to 69 free blocks: the old set stays whole, no false success, and with room again the change ends well."""
     outcomes = []
     for blocks in campaigns.places(70, ONE_IN):
-        path = _lay_out(mount, _scenario(name))
+        path = _lay_out(mount, scenario(name))
         with campaigns.case(blocks):
             with smalldisk.only_blocks(mount, blocks):
-                outcomes.append(_attempt(path, _scenario(name)))
-                _check_while_full(path, _scenario(name), outcomes[-1])
-            _check(path, _scenario(name), outcomes[-1])
+                outcomes.append(_attempt(path, scenario(name)))
+                _check_while_full(path, scenario(name), outcomes[-1])
+            _check(path, scenario(name), outcomes[-1])
     assert {"failed", "done"} <= set(outcomes) or campaigns.chosen().case is not None
     points.visited("full disks", len(outcomes), at_least=campaigns.least(70, ONE_IN))
 
@@ -119,10 +114,10 @@ def test_the_preflight_refuses_before_room_becomes_a_problem(mount: Path, name: 
     """Around the 256 KiB that a change needs, in steps of 8: it is refused at once, or it is done; never in between."""
     outcomes = []
     for blocks in range(200, 320, 8):
-        path = _lay_out(mount, _scenario(name))
+        path = _lay_out(mount, scenario(name))
         with smalldisk.only_blocks(mount, blocks):
-            outcomes.append(_attempt(path, _scenario(name)))
-        _check(path, _scenario(name), outcomes[-1])
+            outcomes.append(_attempt(path, scenario(name)))
+        _check(path, scenario(name), outcomes[-1])
     assert set(outcomes) == {"refused", "done"}
     points.visited("full disks", len(outcomes), at_least=15)
 
@@ -132,35 +127,35 @@ def test_a_disk_without_inodes_costs_nothing(mount: Path) -> None:
     """With 0 to 19 free inodes: the old set stays whole, and with inodes again the rotation ends well."""
     outcomes = []
     for inodes in range(20):
-        path = _lay_out(mount, _scenario("rotation"))
+        path = _lay_out(mount, scenario("rotation"))
         with smalldisk.only_inodes(mount, inodes):
-            outcomes.append(_attempt(path, _scenario("rotation")))
-            _check_while_full(path, _scenario("rotation"), outcomes[-1])
-        _check(path, _scenario("rotation"), outcomes[-1])
+            outcomes.append(_attempt(path, scenario("rotation")))
+            _check_while_full(path, scenario("rotation"), outcomes[-1])
+        _check(path, scenario("rotation"), outcomes[-1])
     assert set(outcomes) == {"failed", "done"}
     points.visited("full disks", len(outcomes), at_least=20)
 
 
 def test_too_few_inodes_are_refused_by_the_preflight(mount: Path) -> None:
     """Fifteen inodes are one too few."""
-    path = _lay_out(mount, _scenario("rotation"))
+    path = _lay_out(mount, scenario("rotation"))
     with smalldisk.only_inodes(mount, 15):
-        assert _attempt(path, _scenario("rotation")) in {"refused", "failed"}
-    _check(path, _scenario("rotation"), "refused")
+        assert _attempt(path, scenario("rotation")) in {"refused", "failed"}
+    _check(path, scenario("rotation"), "refused")
 
 
 def test_a_read_only_disk_can_still_be_read(mount: Path) -> None:
     """On a read-only file system a rotation says so, and the set in use is read as ever."""
-    scenario = _scenario("rotation")
-    path = _lay_out(mount, scenario)
+    rotation = scenario("rotation")
+    path = _lay_out(mount, rotation)
     smalldisk.remount(mount, "ro")
     try:
         with pytest.raises(StoreError, match="Read-only file system"):
-            scripts.carry_out(path, scenario.plan)
-        assert invariants.check_consumer(path, frozenset[int | None](scenario.before)) == 3
+            scripts.carry_out(path, rotation.plan)
+        assert invariants.check_consumer(path, frozenset[int | None](rotation.before)) == 3
     finally:
         smalldisk.remount(mount, "rw")
-    _check(path, scenario, "refused")
+    _check(path, rotation, "refused")
     points.visited("full disks", 1, at_least=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.crashkit import campaign, points, recoveries
-from support.crashkit.scenarios import NAMES, scenarios
+from support.crashkit.scenarios import NAMES, scenario
 from support.suite.campaigns import chosen, least
 
 ONE_IN = 43
@@ -23,7 +23,7 @@ LEAST = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_change_killed_at_any_call_goes_on_to_the_same_end(name: str) -> None:
     """Whatever call it dies at: current is whole, promises are kept, and the next start comes to the usual end."""
-    report = campaign.kill_everywhere(scenarios()[name], umask=0, one_in=ONE_IN)
+    report = campaign.kill_everywhere(scenario(name), umask=0, one_in=ONE_IN)
     points.visited("kills", report.points, at_least=least(LEAST[name], ONE_IN))
     assert report.complaints == (), report.shown
 
@@ -31,7 +31,7 @@ def test_a_change_killed_at_any_call_goes_on_to_the_same_end(name: str) -> None:
 def test_a_tight_umask_changes_nothing() -> None:
     """Under umask 077 the same holds; every third call of an enrolment is taken."""
     report = campaign.kill_everywhere(
-        scenarios()["enrolment"], umask=0o077, among=lambda calls: range(0, len(calls), 3), one_in=ONE_IN
+        scenario("enrolment"), umask=0o077, among=lambda calls: range(0, len(calls), 3), one_in=ONE_IN
     )
     points.visited("kills", report.points, at_least=least(80, ONE_IN))
     assert report.complaints == (), report.shown
@@ -43,7 +43,7 @@ def test_a_second_kill_while_resuming_does_no_more_harm(name: str) -> None:
 
     A sample takes one of the four, and a third of the others.
     """
-    report = campaign.kill_twice(scenarios()[name], first=4, every=OF_THE_NEXT, seed=4711, one_in=4)
+    report = campaign.kill_twice(scenario(name), first=4, every=OF_THE_NEXT, seed=4711, one_in=4)
     points.visited("double kills", report.points, at_least=least(25, 15))
     assert report.complaints == (), report.shown
 
@@ -51,6 +51,6 @@ def test_a_second_kill_while_resuming_does_no_more_harm(name: str) -> None:
 @pytest.mark.parametrize("name", recoveries.DAMAGES)
 def test_a_recovery_killed_at_any_call_is_done_by_the_next(name: str) -> None:
     """A damaged store ends up as if the first recovery had not been killed."""
-    report = recoveries.kill_everywhere(recoveries.damages()[name], one_in=ONE_IN)
+    report = recoveries.kill_everywhere(recoveries.damage(name), one_in=ONE_IN)
     points.visited("kills of recoveries", report.points, at_least=least(100, ONE_IN))
     assert report.complaints == (), report.shown

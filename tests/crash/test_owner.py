@@ -10,7 +10,7 @@ import pytest
 
 from agent.store.files.ownership import become_owner
 from support.crashkit import campaign, points, stepper
-from support.crashkit.scenarios import Workplace, scenarios
+from support.crashkit.scenarios import Workplace, scenario
 from support.crashkit.scripts import carry_out
 from support.crashkit.stepper import Raised
 from support.suite.campaigns import least, told
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.root
 def _as_root_would(path: Path) -> Callable[[], object]:
     """Begin as root's command does; what is returned is traced."""
     become_owner(path)
-    return partial(carry_out, path, scenarios()["enrolment"].plan)
+    return partial(carry_out, path, scenario("enrolment").plan)
 
 
 def _theirs(workplace: Workplace) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.crashkit import bugs, campaign, points
-from support.crashkit.scenarios import Scenario, scenarios
+from support.crashkit.scenarios import Scenario, scenario
 
 if TYPE_CHECKING:
     from support.crashkit.campaign import Bug
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The shortest change that moves both links: two changes of phase, activation, probation, the history.
 def _short() -> Scenario:
-    return scenarios()["going back"]
+    return scenario("going back")
 
 
 def _early() -> Scenario:
@@ -37,9 +37,7 @@ def test_a_power_cut_finds_what_was_planted(bug: Bug, one_in: int) -> None:
 def test_a_power_cut_finds_a_link_that_may_move_before_its_set_is_known_to_be_proven(name: str) -> None:
     """With a set before, and without one: each has a sync of its own in between."""
     wanted = "was never proven"
-    report = campaign.cut_power_everywhere(
-        scenarios()[name], bug=bugs.no_sync_before_activation, one_in=5, until=wanted
-    )
+    report = campaign.cut_power_everywhere(scenario(name), bug=bugs.no_sync_before_activation, one_in=5, until=wanted)
     points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
     assert any(wanted in complaint for complaint in report.complaints)
 

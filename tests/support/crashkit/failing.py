@@ -12,7 +12,7 @@ from agent.store.store import Store
 from support.crashkit import invariants, scripts, stepper, syscalls
 from support.crashkit.campaign import CampaignReport, Case, spread
 from support.crashkit.invariants import InvariantError
-from support.crashkit.scenarios import NAMES, Scenario, Workplace, scenarios
+from support.crashkit.scenarios import NAMES, Scenario, Workplace, scenario
 from support.crashkit.stepper import Failing, Raised
 from support.crashkit.tree import FILE, Tree, differences, frozen, snapshot
 from support.suite import campaigns
@@ -53,7 +53,7 @@ def segments() -> tuple[Segment, ...]:
     """Return the steps of all scenarios; of those that make the same calls, only the first."""
     found: dict[tuple[str, tuple[str, ...]], Segment] = {}
     for name in NAMES:
-        for segment in _cut_up(scenarios()[name]):
+        for segment in _cut_up(scenario(name)):
             found.setdefault((segment.kind, segment.calls), segment)
     return tuple(found.values())
 

@@ -79,6 +79,7 @@ _NAMES = {
 }
 
 
+@cache
 def _trees() -> dict[str, Tree]:
     junk = (FILE, 0o600, b"\xa5" * 64)
     tree = _changed(change=junk)
@@ -104,17 +105,15 @@ def _generation(number: int) -> Tree:
 
 
 @cache
-def damages() -> dict[str, Damage]:
-    """Return all damaged stores by name."""
-    found = {}
+def damage(name: str) -> Damage:
+    """Return a damaged store; it alone is recovered."""
+    tree = _trees()[name]
     with Workplace() as workplace:
-        for name, tree in _trees().items():
-            path = workplace.lay_out(tree)
-            open_and_recover(path)
-            after = snapshot(path)
-            current = int(after["current"][2].decode().rpartition("/")[2])
-            found[name] = Damage(name=name, before=tree, after=after, current=current)
-    return found
+        path = workplace.lay_out(tree)
+        open_and_recover(path)
+        after = snapshot(path)
+    current = int(after["current"][2].decode().rpartition("/")[2])
+    return Damage(name=name, before=tree, after=after, current=current)
 
 
 DAMAGES = (

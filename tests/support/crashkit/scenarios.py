@@ -107,21 +107,19 @@ def _make(name: str, base: Tree, plan: Plan) -> Scenario:
     return Scenario(name=name, base=base, plan=plan, before=before, after=after, done=done)
 
 
+_PLANS = {
+    "enrolment": Plan(generation=1, base=None, kind=Kind.ENROLL),
+    "rotation": Plan(generation=4, base=3, keep=0),
+    "rejection": Plan(generation=3, base=2, verdict=Verdict.REJECT),
+    "rollback": Plan(generation=3, base=2, verdict=Verdict.CONDEMN),
+    "going back": Plan(generation=2, base=3, kind=Kind.ROLLBACK),
+    "going back refused": Plan(generation=2, base=3, kind=Kind.ROLLBACK, verdict=Verdict.CONDEMN),
+}
+NAMES = tuple(_PLANS)
+
+
 @cache
-def scenarios() -> dict[str, Scenario]:
-    """Return all scenarios by name."""
-    two, three = rotated(2), rotated(3)
-    return {
-        item.name: item
-        for item in (
-            _make("enrolment", only_the_reserve(), Plan(generation=1, base=None, kind=Kind.ENROLL)),
-            _make("rotation", three, Plan(generation=4, base=3, keep=0)),
-            _make("rejection", two, Plan(generation=3, base=2, verdict=Verdict.REJECT)),
-            _make("rollback", two, Plan(generation=3, base=2, verdict=Verdict.CONDEMN)),
-            _make("going back", three, Plan(generation=2, base=3, kind=Kind.ROLLBACK)),
-            _make("going back refused", three, Plan(generation=2, base=3, kind=Kind.ROLLBACK, verdict=Verdict.CONDEMN)),
-        )
-    }
-
-
-NAMES = ("enrolment", "rotation", "rejection", "rollback", "going back", "going back refused")
+def scenario(name: str) -> Scenario:
+    """Return a scenario; it alone is made, since the tests of one name may be all that a process runs."""
+    plan = _PLANS[name]
+    return _make(name, only_the_reserve() if plan.base is None else rotated(plan.base), plan)

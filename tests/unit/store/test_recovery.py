@@ -17,7 +17,7 @@ from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind
 from support.crashkit import scripts
 from support.crashkit.material import NOW, material
-from support.crashkit.scenarios import scenarios
+from support.crashkit.scenarios import scenario
 from support.crashkit.tree import snapshot
 from support.shorthand import planted
 
@@ -43,7 +43,7 @@ def test_recovery_makes_what_is_missing_and_nothing_twice(store: Store, path: Pa
 def test_recovery_makes_none_while_a_change_is_in_flight(store: Store, path: Path) -> None:
     """It may be waiting for just that room."""
     shutil.rmtree(path / "reserve")
-    store.save_change(scenarios()["rotation"].plan.first_record())
+    store.save_change(scenario("rotation").plan.first_record())
     store.recover(NOW)
     assert store.room.reserve() is Standing.MISSING
 
@@ -86,7 +86,7 @@ def test_pruning_and_recovery_leave_the_reserve_alone(store: Store, path: Path) 
 
 def legible(**changes: Any) -> bytes:
     """Return a record of generation 4 that lacks what makes it one, as half of it."""
-    record = replace(scenarios()["rotation"].plan.first_record(), id="c4", **changes)
+    record = replace(scenario("rotation").plan.first_record(), id="c4", **changes)
     return encode_record(record).replace(b'"format":1', b'"form', 1)
 
 
@@ -247,7 +247,7 @@ def test_a_disk_that_takes_no_line_keeps_no_agent_from_starting(
 def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(store: Store) -> None:
     """A key that was staged for no change is erased."""
     ours = material(4)
-    store.save_change(scenarios()["rotation"].plan.first_record())
+    store.save_change(scenario("rotation").plan.first_record())
     for number in (4, 9):
         store.stage_key(number, ours.key_pem)
     notes = store.recover(NOW).notes
@@ -258,7 +258,7 @@ def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(sto
 def test_an_unproven_generation_never_becomes_current_by_recovery(store: Store, path: Path) -> None:
     """When current is damaged, a whole but unproven generation in flight is passed over."""
     ours = material(4)
-    record = replace(scenarios()["rotation"].plan.first_record(), phase=Phase.PREPARED)
+    record = replace(scenario("rotation").plan.first_record(), phase=Phase.PREPARED)
     store.save_change(record)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)
     (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
@@ -269,7 +269,7 @@ def test_an_unproven_generation_never_becomes_current_by_recovery(store: Store, 
 def test_a_proven_generation_in_flight_is_the_first_to_go_to(store: Store, path: Path) -> None:
     """It is newer and works."""
     ours = material(4)
-    record = replace(scenarios()["rotation"].plan.first_record(), phase=Phase.PROVEN)
+    record = replace(scenario("rotation").plan.first_record(), phase=Phase.PROVEN)
     store.save_change(record)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)
     (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
@@ -280,7 +280,7 @@ def test_a_proven_generation_in_flight_is_the_first_to_go_to(store: Store, path:
 def test_a_condemned_generation_never_becomes_current_by_recovery(store: Store, path: Path) -> None:
     """It worked once and was refused since: on the way back from it, the one before it is put in use."""
     ours = material(4)
-    first = scenarios()["rollback"].plan.first_record()
+    first = scenario("rollback").plan.first_record()
     record = replace(first, generation=4, base=3, phase=Phase.DEPLOYED, condemned=scripts.REFUSED)
     store.save_change(record)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)

@@ -18,7 +18,7 @@ from agent.store.store import Store
 from support.crashkit import invariants, scripts
 from support.crashkit.material import NOW, material
 from support.crashkit.pool import fork_map
-from support.crashkit.scenarios import rotated, run_undisturbed, scenarios
+from support.crashkit.scenarios import rotated, run_undisturbed, scenario
 from support.crashkit.scripts import Plan, Verdict
 from support.crashkit.tree import materialise, snapshot
 
@@ -118,7 +118,7 @@ def test_nothing_in_a_store_can_be_read_by_others(tmp_path: Path, umask: int) ->
     try:
         path = tmp_path / "state"
         path.mkdir(mode=0o700)
-        scripts.carry_out(path, scenarios()["enrolment"].plan)
+        scripts.carry_out(path, scenario("enrolment").plan)
     finally:
         os.umask(before)
     invariants.check_privacy(path)

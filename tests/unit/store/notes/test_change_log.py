@@ -16,7 +16,7 @@ from agent.store.store import Store
 from support import make
 from support.crashkit import scripts
 from support.crashkit.material import NOW
-from support.crashkit.scenarios import scenarios
+from support.crashkit.scenarios import scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def test_a_change_is_read_back(store: Store) -> None:
     """What was saved is found, secret and all."""
-    record = scenarios()["rotation"].plan.first_record()
+    record = scenario("rotation").plan.first_record()
     store.save_change(record)
     assert store.change() == record
 
@@ -32,7 +32,7 @@ def test_a_change_is_read_back(store: Store) -> None:
 def test_a_change_with_a_very_long_message_can_be_read_back(store: Store) -> None:
     """A service's own text may be in it, and must not make the record unreadable."""
     long = replace(scripts.REFUSED, message="x" * 100_000, remedy="y" * 100_000)
-    store.save_change(replace(scenarios()["rotation"].plan.first_record(), failure=long))
+    store.save_change(replace(scenario("rotation").plan.first_record(), failure=long))
     found = store.change()
     assert found is not None
     assert found.failure is not None
