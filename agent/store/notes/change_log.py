@@ -224,8 +224,15 @@ class Journal:
 
 
 def is_lost(root: int, error: StoreError) -> bool:
-    """Whether what could not be read is to be done without: it is damaged, or another user's in a directory of ours."""
-    return isinstance(error, DamagedError) or (error.denied and os.fstat(root).st_uid == os.geteuid())
+    """Whether what could not be read is to be done without: it is damaged, or another user's in a directory of ours.
+
+    Raises:
+        StoreError: It cannot be told.
+    """
+    if isinstance(error, DamagedError) or not error.denied:
+        return isinstance(error, DamagedError)
+    with disk.explained("look at the state directory"):
+        return os.fstat(root).st_uid == os.geteuid()
 
 
 def end_in(history: Iterable[ChangeRecord], record: ChangeRecord) -> ChangeRecord | None:
