@@ -12,7 +12,7 @@ from support.suite.campaigns import least
 if TYPE_CHECKING:
     from support.crashkit.failing import Segment
 
-ONE_IN = 43  # which no number of errors or of ways to fail has in it, so that a sample has all of them
+ONE_IN = 89  # which no number of errors or of ways to fail has in it, so that a sample has all of them
 STEPS = (
     *(("enrolment", kind) for kind in ("save", "show", "preflight", "stage_key", "staged_key", "prepare")),
     *(("enrolment", kind) for kind in ("activate", "commit", "finish", "prune")),

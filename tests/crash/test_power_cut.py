@@ -8,7 +8,7 @@ from support.crashkit import campaign, points, recoveries
 from support.crashkit.scenarios import NAMES, scenario
 from support.suite.campaigns import least
 
-ONE_IN = 89  # of all states, of which many are the same disk
+ONE_IN = 179  # of all states, of which many are the same disk
 LEAST = {
     "enrolment": 150,
     "rotation": 250,
