@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from support.suite import order, surroundings
+from support.suite import order, readers, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,7 +60,8 @@ class Processes:
         if session.testsfailed or session.config.option.collectonly or not session.items:
             return None
         _factory(session.config).getbasetemp()  # that of all processes
-        _Run(session, self).go()
+        with readers.shared():
+            _Run(session, self).go()
         return True
 
 

@@ -1,7 +1,7 @@
 """The command `iot-cert` from a process that has read its modules before: a test's command costs its work alone.
 
 A command of its own costs 0.2 to 0.35 s of a processor before it does anything, nearly all of it for reading modules,
-and the tests run a thousand. So each process that tests has one beside it that reads them once, and forks for each
+and the tests run a thousand. So each process that tests has one beside it that has read them, and forks for each
 command. The fork has the arguments, environment, folder, umask and output of its command, and the signals as the
 launcher leaves them; it ends as the interpreter ends. A daemon is forked too, and its workers: see
 `support.suite.warm_workers`. Where the process itself is the subject (its start, its name, its
@@ -30,7 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from support.suite import surroundings
+from support.suite import readers, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -248,9 +248,11 @@ def used() -> float:
 
 @cache
 def _forker(_tester: int) -> socket.socket:
-    """Start the process that forks, for this process; it ends when this process has."""
+    """Have a process that forks, for this process; it ends when this process has."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
+        if readers.ask(theirs):
+            return ours
         process = subprocess.Popen(
             [sys.executable, "-m", "support.suite.warm", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
@@ -271,8 +273,6 @@ def _end_forker(ours: socket.socket, process: subprocess.Popen[bytes]) -> None:
 
 def serve(orders: socket.socket) -> None:
     """Fork for each order and tell of each end; return in a fork, and not before the last order otherwise."""
-    _prepare()
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in each fork too, as packaging/debian/iot-cert has it
     running: dict[int, tuple[int, int]] = {}  # process and where its end is told, by what shows that it has ended
     poll = select.poll()
     poll.register(orders, select.POLLIN)
@@ -297,8 +297,9 @@ def serve(orders: socket.socket) -> None:
             poll.register(shown, select.POLLIN)
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """Do once what each fork would do for itself."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in each fork too, as packaging/debian/iot-cert has it
     for name in _MODULES:
         import_module(name)
     surroundings.keep_the_command_line()
@@ -369,5 +370,7 @@ def end(code: int) -> NoReturn:
 if __name__ == "__main__":
     from agent.cli import main
 
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    prepare()
+    heard = socket.socket(fileno=int(sys.argv[1]))
+    serve(readers.fork_for_each(heard) if sys.argv[2:] == [readers.SHARED] else heard)
     end(main())
