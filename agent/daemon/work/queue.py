@@ -50,6 +50,7 @@ class WorkQueue:
         self._submitted: deque[Work] = deque()
         self._postponed: deque[Work] = deque()
         self._of_jobs: dict[str, Order] = {}
+        self._put_off: Work | None = None  # the last that was taken of the two lines above
 
     def submit(self, order: Order, client: Client | None = None) -> None:
         """Have a worker carry an order out as soon as none is busy; the same one twice is one, but for clients."""
@@ -64,16 +65,29 @@ class WorkQueue:
         self._news()
 
     def withdraw(self, order: str) -> None:
-        """Forget what an execution has ordered; takes `Order.order`."""
+        """Forget what an execution has ordered, even if a worker has it, should it not begin; takes `Order.order`."""
         self._of_jobs.pop(order, None)
+        self._postponed = deque(work for work in self._postponed if work.order.order != order)
+        if self._put_off is not None and self._put_off.order.order == order:
+            self._put_off = None
 
     def postpone(self, work: Work) -> None:
         """Have a worker do this once the change in flight has ended."""
         self._postponed.append(work)
 
     def put_back(self, work: Work) -> None:
-        """Have a worker do this before all else: it could not begin."""
-        self._submitted.appendleft(work)
+        """Have a worker do this where it stood, before all else: it could not begin.
+
+        What was put off waits on for the change in flight to end, which may be one of the process that was in the way.
+        What is begun because it is due is not kept: the plan says it anew as long as it is.
+        """
+        if work is not self._put_off:
+            if work.client is not None or work.order.do is not Do.BEGIN:
+                self._submitted.appendleft(work)
+        elif work.client is None and work.order.order:
+            self._of_jobs = {work.order.order: work.order, **self._of_jobs}
+        else:
+            self._postponed.appendleft(work)
 
     def submitted(self) -> Work | None:
         """Take the first that was submitted."""
@@ -89,11 +103,12 @@ class WorkQueue:
 
     def put_off(self) -> Work | None:
         """Take the first of those that wait for the change in flight to end."""
+        self._put_off = None
         if self._postponed:
-            return self._postponed.popleft()
-        if self._of_jobs:
-            return Work(self._of_jobs.pop(next(iter(self._of_jobs))))
-        return None
+            self._put_off = self._postponed.popleft()
+        elif self._of_jobs:
+            self._put_off = Work(self._of_jobs.pop(next(iter(self._of_jobs))))
+        return self._put_off
 
     @property
     def begins(self) -> Kind | None:

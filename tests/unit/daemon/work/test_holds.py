@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.core.worker_protocol import Do, Order, WorkerError
 from agent.daemon.work.holds import BUSY
 from support import make
+from support.make import NOW
 
 if TYPE_CHECKING:
     from support.running.daemon_rig import DaemonRig
@@ -41,6 +43,20 @@ def test_a_busy_store_keeps_the_order(rig: DaemonRig) -> None:
     rig.wait(BUSY)
     again = rig.look()
     assert [(order.do, order.reason) for order in again] == [(order.do, order.reason) for order in first]
+
+
+def test_a_job_waits_for_the_change_that_a_busy_store_has_begun(rig: DaemonRig) -> None:
+    """An operator's import kept it from beginning: it is neither begun in the middle of that, nor told as failed."""
+    rig.job("job:1:1")
+    (first,) = rig.look()
+    rig.finish(error=WorkerError(message="Process 7 is working.", exit=4, busy=True))
+    rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
+    rig.wait(BUSY)
+    assert first not in rig.look()
+    (rig.config.state_dir / "change.json").unlink()
+    rig.daemon.facts.refresh()
+    rig.see()
+    assert first in rig.look()
 
 
 TROUBLE = WorkerError(message="No space left.")

@@ -39,6 +39,13 @@ def of_job(number: int) -> Order:
     return Order(do=Do.BEGIN, order=f"job:{number}:1")
 
 
+def put_off(queue: WorkQueue) -> Work:
+    """Take the first of those that wait for the change in flight to end."""
+    taken = queue.put_off()
+    assert taken is not None
+    return taken
+
+
 def test_what_was_submitted_comes_in_its_order_and_once() -> None:
     """The same order twice is one, as long as no client waits for either."""
     queue = Queue()
@@ -72,6 +79,39 @@ def test_what_could_not_begin_comes_before_all_else() -> None:
     queue.submit(GO_ON)
     queue.put_back(Work(LOOK))
     assert queue.submitted() == Work(LOOK)
+
+
+def test_a_job_that_could_not_begin_waits_on_for_the_change_in_flight() -> None:
+    """It comes before the other jobs, and what was put off before it; and so for that."""
+    queue = Queue()
+    waits = client()
+    queue.postpone(Work(GO_ON, waits))
+    for number in (1, 2):
+        queue.submit_for_job(of_job(number))
+    for expected in (Work(GO_ON, waits), Work(of_job(1))):
+        queue.put_back(put_off(queue))
+        assert queue.submitted() is None
+        assert queue.put_off() == expected
+    assert [queue.put_off(), queue.put_off()] == [Work(of_job(2)), None]
+
+
+def test_a_job_that_is_cancelled_while_it_cannot_begin_does_not_come() -> None:
+    """Nor one that was put off by its worker."""
+    queue = Queue()
+    queue.submit_for_job(of_job(1))
+    taken = put_off(queue)
+    queue.withdraw("job:1:1")
+    queue.put_back(taken)
+    queue.postpone(Work(of_job(2)))
+    queue.withdraw("job:2:1")
+    assert [queue.submitted(), queue.put_off()] == [None, None]
+
+
+def test_what_the_plan_began_is_not_kept() -> None:
+    """It is due anew if it still is, after what the process in the way has begun."""
+    queue = Queue()
+    queue.put_back(Work(Order(do=Do.BEGIN, kind=Kind.ROTATE)))
+    assert queue.submitted() is None
 
 
 def test_what_waits_for_a_change_to_end_is_not_among_the_submitted() -> None:
