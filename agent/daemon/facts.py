@@ -119,11 +119,8 @@ class GatewayFacts:
                 use now, so that the next one looks. A change that has ended is in flight until then: its end does not
                 go with what was seen of the set before.
         """
-        found = RecordReader(self.config.state_dir)
-        found.refresh()
-        if at_work and found.change is None and self._change is not None:
-            return
-        self._records, self._change = found, found.change
+        self._records.refresh(at_work=at_work)
+        self._change = self._records.change
         if self._change is not None and self._proven is not None and self._proven[0] == self._change.id:
             self._change = replace(self._change, checked_at=self._proven[1])  # which is not written each time
 

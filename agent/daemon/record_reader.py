@@ -24,19 +24,29 @@ class RecordReader:
         self.history: tuple[ChangeRecord, ...] = ()
         self._mark = ""  # of that history
 
-    def refresh(self) -> None:
-        """Read again; what cannot be read is not there, and the worker's own look says why."""
+    def refresh(self, *, at_work: bool = False) -> None:
+        """Read again; what cannot be read is not there, and the worker's own look says why.
+
+        Args:
+            at_work: Whether a change that is found to have ended is to be in flight still, as if not read again.
+        """
+        mark, change, history = self._read()
+        if not at_work or change is not None or self.change is None:
+            self._mark, self.change, self.history = mark, change, history
+
+    def _read(self) -> tuple[str, ChangeRecord | None, tuple[ChangeRecord, ...]]:
+        mark, history = self._mark, self.history
         try:
             with disk.directory(os.fspath(self._path)) as root:
                 journal = Journal(root, durable.Modes())
-                self._mark, found = journal.history_unless(self._mark)
-                self.history = self.history if found is None else found
+                mark, found = journal.history_unless(mark)
+                history = history if found is None else found
                 record = journal.recorded()
-                self.change = None if record is None or end_in(self.history, record) else record
+                return mark, None if record is None or end_in(history, record) else record, history
         except DamagedError:
-            self.change = None
+            return mark, None, history
         except StoreError:
-            self.change, self.history, self._mark = None, (), ""
+            return "", None, ()
 
     def find(self, change: str) -> ChangeRecord | None:
         """Return a change by its id, in flight or finished."""

@@ -6,6 +6,7 @@ What is bounded, such as the history, does not grow at all beyond its bound.
 from __future__ import annotations
 
 import resource
+import shutil
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
@@ -24,7 +25,6 @@ from agent.core.report.findings import judge
 from agent.core.report.screen import screen
 from agent.core.report.seen import WatchedEnd, WatchedFile
 from agent.core.when import retirement
-from agent.daemon.record_reader import RecordReader
 from agent.dependants.deployer import Deployer
 from agent.dependants.report_file import REPORT
 from agent.operations import snapshot
@@ -32,6 +32,7 @@ from agent.sandbox.account.authority import Authority
 from agent.store.notes import change_log
 from support import make
 from support.make import DAY, NOW
+from support.running.daemon_rig import DaemonRig
 from support.running.systemd import ME, Systemctl, lay, open_place
 from support.simulated.outside import START
 from support.simulated.rig import Rig
@@ -138,16 +139,19 @@ def test_a_history_beyond_what_is_read_costs_no_more(rig: Rig, monkeypatch: pyte
     assert calls(shown(rig)) <= 1.1 * full
 
 
-def test_the_daemon_reads_a_history_that_has_not_changed_no_second_time(rig: Rig) -> None:
+def test_the_daemon_reads_a_history_that_has_not_changed_no_second_time(tmp_path: Path, rig: Rig) -> None:
     """It looks whenever a worker has told of a step."""
-    reader = RecordReader(rig.path)
+    with closing(DaemonRig(tmp_path / "daemon")) as daemon:
+        facts = daemon.daemon.facts
 
-    def prepare(number: int) -> Callable[[], object]:
-        write_history(rig, number)
-        return reader.refresh
+        def prepare(number: int) -> Callable[[], object]:
+            write_history(rig, number)
+            shutil.copy(rig.path / change_log.HISTORY, daemon.config.state_dir)
+            facts.refresh()
+            return facts.refresh
 
-    assert calls(prepare(400)) <= 1.1 * calls(prepare(10))
-    assert len(reader.history) == 10
+        assert calls(prepare(400)) <= 1.1 * calls(prepare(10))
+        assert len(facts.history) == 10
 
 
 @pytest.mark.parametrize("number", [10, 300])
