@@ -211,6 +211,7 @@ class ScheduleWatch:
         seconds += self._holds.delays
         seconds += [WORD_LOOK] if change is not None and waits_for_word(change) else []
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
-        seconds += [self._dependants.delay] if has_set and change is None else []
-        seconds += [at for at in (self._inbox.delay, other) if at is not None]
-        return seconds
+        own = (
+            (self._dependants.delay, self._inbox.delay) if has_set and change is None else ()
+        )  # which wait for its end
+        return seconds + [delay for delay in (*own, other) if delay is not None]

@@ -21,6 +21,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when.schedule import LOOK_EVERY
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.work.credential_watch import HALF
+from agent.daemon.work.inbox_watch import QUIET
 from agent.daemon.work.schedule_watch import WORD_LOOK
 from agent.store.files import fingerprints
 from support import make
@@ -254,3 +255,16 @@ def test_a_word_that_was_not_asked_for_starts_no_worker(rig: DaemonRig) -> None:
     rig.config.confirm_dir.mkdir(mode=0o700)
     (rig.config.confirm_dir / "000007").touch()
     assert rig.look() == []
+
+
+def test_an_inbox_is_not_looked_at_while_a_change_is_in_flight(tmp_path: Path) -> None:
+    """Nor does the daemon wake for it: what is not complete yet waits for the change's end."""
+    with closing(DaemonRig(tmp_path)) as rig:
+        rig.see()
+        rig.config.inbox.mkdir(parents=True)
+        (rig.config.inbox / "half.tar").touch()
+        assert rig.look() == []
+        assert rig.sleeps <= QUIET
+        rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
+        assert rig.look() == []
+        assert rig.sleeps > QUIET
