@@ -13,6 +13,9 @@ every address. What is put in here is ours, not the emulator's, so a test that p
   need not be there, and the credentials are good for nothing.
 * What ministack does not have is refused as what is not offered, and not as a request that is wrong.
 * AttachPolicy and DetachPolicy are authorised on the certificate that they name, as AWS does; ministack takes "*".
+* A function's process is forked from one that has read boto3: see `functions.py` beside this. What runs in it is the
+  emulator's script and the function's own code, as in a process that the emulator starts itself.
+* A template is parsed by libyaml: in Python alone that is 0.2 s of a processor for each change of the stack.
 * A template's hook may take a minute to begin where a call gets six seconds: a busy machine starts Python more slowly.
 * Each decision about a role is written to the file DECISIONS, a line of JSON each, so that a test can compare what is
   granted with what is used.
@@ -27,15 +30,21 @@ import hashlib
 import json
 import os
 import secrets
+import socket
+import subprocess
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ministack.core.iam_actions as actions
 import ministack.core.iam_evaluator as evaluator
+import ministack.core.lambda_runtime as functions
+import ministack.services.cloudformation.engine as templates
+import yaml
 from ministack.app import main
 from ministack.services import iot
 
@@ -178,7 +187,38 @@ def _note_decisions(decisions: Path) -> None:
     evaluator.evaluate = evaluate
 
 
+class _Forked(subprocess.Popen[str]):
+    """A function's process, which is a child of this one's as any; only how it begins differs."""
+
+    forker: socket.socket
+    _asking = threading.Lock()
+
+    def _execute_child(self, *given: Any) -> None:
+        argv, cwd, env, pipes = given[0], given[5], given[6], given[10:16]
+        order = json.dumps({"script": argv[1], "cwd": cwd, "env": env}).encode()
+        with self._asking:
+            socket.send_fds(self.forker, [order], [pipes[0], pipes[3], pipes[5]])  # its ends
+            self.pid = int(self.forker.recv(100))
+        self._child_created = True
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined] # as each way of Popen's to begin one does
+
+
+def _fork_functions() -> None:
+    _Forked.forker, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    forker = [sys.executable, str(Path(__file__).with_name("functions.py")), str(theirs.fileno())]
+    with theirs:
+        subprocess.Popen(forker, pass_fds=[theirs.fileno()])
+    functions.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": _Forked})
+
+
+def _parse_quickly() -> None:
+    known = {"yaml_constructors": templates.CfnLoader.yaml_constructors}
+    templates.CfnLoader = type("CfnLoader", (yaml.CSafeLoader,), known)
+
+
 if __name__ == "__main__":
+    _parse_quickly()
+    _fork_functions()
     _add_requests_by_csr()
     _add_exclusive_attachment()
     _take_how_it_attaches()
