@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def test_unattended_rotations_cost_a_certificate_each_and_leave_no_gap(short_lived: Gateway) -> None:
     """With certificates of two minutes: each is replaced in time and retired, and the cloud hardly misses us."""
     gateway = short_lived
-    last = 1 + len(campaigns.places(10, 3))
+    last = 1 + len(campaigns.places(10, 5))
     gateway.rotation(grace="0s", daily_limit=str(last))
     gateway.run("pause", "1h", expect=0)
     with RunningDaemon(gateway) as daemon:
@@ -51,7 +51,10 @@ def test_unattended_rotations_cost_a_certificate_each_and_leave_no_gap(short_liv
 
 
 def test_a_gateway_out_of_the_factory_enrols_as_soon_as_there_is_a_cloud(gateway: Gateway) -> None:
-    """No person has to be there: it says what is missing, and gets its first certificate when it can."""
+    """No person has to be there: it says what is missing, and gets its first certificate when it can.
+
+    AWS takes one CONNECT a second of each client id, whether a worker or the daemon sends it: also after an enrolment.
+    """
     gateway.service.take_down()
     with RunningDaemon(gateway) as daemon:
         daemon.until(lambda: (daemon.published().get("change") or {}).get("failure"), "failed try")
@@ -64,12 +67,6 @@ def test_a_gateway_out_of_the_factory_enrols_as_soon_as_there_is_a_cloud(gateway
     (record,) = gateway.history()
     assert (record.kind, record.origin, record.phase) == (Kind.ENROLL, Origin.SCHEDULE, Phase.COMMITTED)
     assert gateway.cloud.count(Operation.CREATE) == 1
-
-
-def test_the_first_connection_after_an_enrolment_keeps_its_distance(gateway: Gateway) -> None:
-    """AWS takes one CONNECT a second of each client id, whether a worker or the daemon sends it."""
-    with RunningDaemon(gateway) as daemon:
-        daemon.until_up(1)
     assert gateway.service.front.log.rushed == []
 
 
@@ -91,43 +88,62 @@ def test_a_daemon_without_a_cloud_says_so_and_connects_when_it_comes(enrolled: G
 # -- people ------------------------------------------------------------------------------------------------------------
 
 
-def test_two_people_who_want_a_rotation_at_once_get_one_and_both_follow_it(enrolled: Gateway) -> None:
-    """Who comes second joins the change in flight and sees the same outcome."""
-    enrolled.rotation(probation="3s")
+def test_a_daemon_takes_orders_from_people(enrolled: Gateway) -> None:
+    """One daemon is refused to, rehearsed with, and asked for rotations that are waited for or not."""
+    enrolled.rotation(probation="2s")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        first = enrolled.fork("rotate", "--json")
-        second = enrolled.fork("rotate", "--json")
-        outcomes = [finished(enrolled, item, "rotate", "--json").outcome for item in (first, second)]
-        assert [(item["event"], item["exit"]) for item in outcomes] == [("outcome", 0)] * 2
-        assert outcomes[0]["change"]["id"] == outcomes[1]["change"]["id"]
-        daemon.until_up(2)
-    assert [record.kind for record in enrolled.history()] == [Kind.ENROLL, Kind.ROTATE]
-    assert enrolled.history()[-1].origin is Origin.TECHNICIAN
-    assert enrolled.cloud.count(Operation.CREATE) == 2
+        a_rehearsal_asks_for_no_certificate(enrolled)
+        orders_that_are_refused_hold_nothing_up(enrolled, daemon)
+        two_people_who_want_a_rotation_at_once_get_one_and_both_follow_it(enrolled)
+        who_asks_as_a_change_ends_is_told_about_their_own(daemon)
+        daemon.until_up(3)
+    assert [record.kind for record in enrolled.history()] == [Kind.ENROLL, *[Kind.ROTATE] * 3, Kind.ROLLBACK]
+    assert {record.origin for record in enrolled.history()} == {Origin.TECHNICIAN}
+    assert enrolled.cloud.count(Operation.CREATE) == 4
+    assert enrolled.generations() == (3, 4)
 
 
-def test_who_does_not_wait_gets_the_change_by_its_id(enrolled: Gateway) -> None:
-    """`rotate --no-wait` returns once the change is begun; the daemon carries it through."""
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        begun = enrolled.run("rotate", "--no-wait", "--json", expect=0).outcome
-        assert begun["event"] == "begun"
-        daemon.until_finished(2)
-        daemon.until_up(2)
-    assert enrolled.history()[-1].id == begun["change"]
-
-
-def test_a_rehearsal_through_the_daemon_asks_for_no_certificate(enrolled: Gateway) -> None:
+def a_rehearsal_asks_for_no_certificate(gateway: Gateway) -> None:
     """`rotate --dry-run` connects and has a request answered, and leaves everything as it was."""
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        asked = enrolled.cloud.count(Operation.ASK)
-        assert "would make generation 2" in enrolled.run("rotate", "--dry-run", expect=0).out
-        assert enrolled.cloud.count(Operation.ASK) > asked
-        daemon.until_up(1)
-    assert enrolled.cloud.count(Operation.CREATE) == 1
-    assert enrolled.generations() == (1, None)
+    asked = gateway.cloud.count(Operation.ASK)
+    assert "would make generation 2" in gateway.run("rotate", "--dry-run", expect=0).out
+    assert gateway.cloud.count(Operation.ASK) > asked
+    assert gateway.cloud.count(Operation.CREATE) == 1
+    assert gateway.generations() == (1, None)
+
+
+def orders_that_are_refused_hold_nothing_up(gateway: Gateway, daemon: RunningDaemon) -> None:
+    """An operator who tries in vain several times does not keep the next order waiting; who does not wait gets its id.
+
+    The back-off of four troubles would be longer than any client waits for its first answer.
+    """
+    for _ in range(4):
+        refused = daemon.ask("rollback")
+        assert refused["exit"] == 4
+        assert "There is no previous generation" in refused["message"]
+    begun = gateway.run("rotate", "--no-wait", "--json", expect=0).outcome
+    assert begun["event"] == "begun"
+    daemon.until_finished(2)
+    daemon.until_up(2)
+    assert gateway.history()[-1].id == begun["change"]
+
+
+def two_people_who_want_a_rotation_at_once_get_one_and_both_follow_it(gateway: Gateway) -> None:
+    """Who comes second joins the change in flight and sees the same outcome."""
+    both = [gateway.fork("rotate", "--json") for _ in range(2)]
+    outcomes = [finished(gateway, item, "rotate", "--json").outcome for item in both]
+    assert [(item["event"], item["exit"]) for item in outcomes] == [("outcome", 0)] * 2
+    assert outcomes[0]["change"]["id"] == outcomes[1]["change"]["id"]
+
+
+def who_asks_as_a_change_ends_is_told_about_their_own(daemon: RunningDaemon) -> None:
+    """A rollback that comes in the last moment of a rotation is carried out, and answered with its own outcome."""
+    daemon.until_up(3)
+    daemon.ask("rotate", no_wait=True)
+    daemon.until_said("Generation 4 held through probation")
+    told = daemon.ask("rollback")
+    assert (told["event"], told["exit"], told["change"]["kind"]) == ("outcome", 0, "rollback")
 
 
 def test_a_rollback_gives_up_a_rotation_on_probation(enrolled: Gateway) -> None:
@@ -143,8 +159,20 @@ def test_a_rollback_gives_up_a_rotation_on_probation(enrolled: Gateway) -> None:
         assert given_up["change"]["id"] == followed["change"]["id"]
         assert given_up["change"]["phase"] == followed["change"]["phase"] == "rolled-back"
         daemon.until_up(1)
+        assert (enrolled.state / "generations" / "000002.rejected").is_dir()
+        who_does_not_wait_for_a_rollback_is_not_told_that_the_rotation_goes_on(enrolled, daemon)
     assert enrolled.generations() == (1, None)
-    assert (enrolled.state / "generations" / "000002.rejected").is_dir()
+
+
+def who_does_not_wait_for_a_rollback_is_not_told_that_the_rotation_goes_on(
+    gateway: Gateway, daemon: RunningDaemon
+) -> None:
+    """The id is that of the change that is given up; of a rollback of its own it is that one's."""
+    begun = gateway.run("rotate", "--no-wait", "--json", expect=0).outcome["change"]
+    daemon.until_phase("deployed")
+    told = gateway.run("rollback", "--no-wait", expect=0).out
+    assert told.startswith(f"The daemon goes back to the set before (change {begun})")
+    daemon.until_up(1)
 
 
 def test_a_confirmation_makes_a_rotation_on_probation_final(enrolled: Gateway) -> None:
@@ -170,7 +198,7 @@ def test_a_confirmation_makes_a_rotation_on_probation_final(enrolled: Gateway) -
     assert enrolled.generations() == (3, 2)
 
 
-@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize("said", [pytest.param(True, marks=pytest.mark.whole), False])
 def test_a_rotation_waits_for_the_word_of_the_application(enrolled: Gateway, *, said: bool) -> None:
     """It says so with a file that names the set; without it the set before is in use again, and that is told."""
     enrolled.rotation(confirm="5m" if said else "6s")
@@ -199,21 +227,7 @@ def test_a_rotation_waits_for_the_word_of_the_application(enrolled: Gateway, *, 
 
 
 def test_a_rollback_gives_up_a_rotation_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
-    """It does not wait until the rotation is final, to go back from there."""
-    enrolled.expect_silence()
-    enrolled.order("fault register ignore")
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        change = enrolled.run("rotate", "--no-wait", "--json", expect=0).outcome["change"]
-        daemon.until_said("The certificate has come")
-        assert daemon.ask("rollback")["exit"] == 0
-        daemon.until_up(1)
-    assert [(record.id, record.phase) for record in enrolled.history()[1:]] == [(change, Phase.REJECTED)]
-    assert enrolled.generations() == (1, None)
-
-
-def test_status_knows_the_change_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
-    """A technician who looks in the middle of a rotation sees the rotation."""
+    """It does not wait until the rotation is final, to go back from there; who looks before sees the rotation."""
     enrolled.expect_silence()
     enrolled.order("fault register ignore")
     with RunningDaemon(enrolled) as daemon:
@@ -222,31 +236,10 @@ def test_status_knows_the_change_that_a_worker_is_busy_with(enrolled: Gateway) -
         daemon.until_said("The certificate has come")
         assert f"rotate {change}" in enrolled.run("status").out
         assert daemon.published()["change"]["phase"] == "issued"
-
-
-def test_who_asks_as_a_change_ends_is_told_about_their_own(enrolled: Gateway) -> None:
-    """A rollback that comes in the last moment of a rotation is carried out, and answered with its own outcome."""
-    with RunningDaemon(enrolled) as daemon:
+        assert daemon.ask("rollback")["exit"] == 0
         daemon.until_up(1)
-        daemon.ask("rotate", no_wait=True)
-        daemon.until_said("Generation 2 held through probation")
-        told = daemon.ask("rollback")
-        assert (told["event"], told["exit"], told["change"]["kind"]) == ("outcome", 0, "rollback")
-        daemon.until_up(1)
-    assert enrolled.generations() == (1, 2)
-
-
-def test_orders_that_are_refused_hold_nothing_up(enrolled: Gateway) -> None:
-    """An operator who tries in vain several times does not keep the next order waiting."""
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        for _ in range(4):
-            refused = daemon.ask("rollback")
-            assert refused["exit"] == 4
-            assert "There is no previous generation" in refused["message"]
-        # The back-off of four troubles would be longer than any client waits for its first answer.
-        assert daemon.ask("rotate", no_wait=True)["event"] == "begun"
-        daemon.until_up(2)
+    assert [(record.id, record.phase) for record in enrolled.history()[1:]] == [(change, Phase.REJECTED)]
+    assert enrolled.generations() == (1, None)
 
 
 # -- holds -------------------------------------------------------------------------------------------------------------
@@ -259,56 +252,40 @@ def far_from_now() -> str:
 
 
 def test_pause_inhibit_file_and_maintenance_window_hold_a_rotation_that_is_due(short_lived: Gateway) -> None:
-    """`explain` names what holds it; a pause outlives a restart; once nothing holds it, it begins."""
+    """`explain` names what holds it; a pause outlives a restart; once nothing holds it, it begins.
+
+    The process that made the inhibit file removes it and ends: that is noticed without a word, within the minute.
+    """
     enrolled = short_lived
     inhibit = enrolled.directory / "inhibit"
     inhibit.touch()
     enrolled.rotation(inhibit_file=str(inhibit), maintenance=far_from_now(), daily_limit="2")
-    enrolled.run("pause", "1h", "--reason", "the crane is moving", expect=0)
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        assert daemon.stop() == 0
-        daemon.start()
-        daemon.until_up(1)
-        daemon.until(lambda: daemon.status()["plan"]["code"] == "paused", "plan that is held")
-        assert "the crane is moving" in enrolled.run("explain", expect=0).out
+        a_pause_outlives_a_restart(enrolled, daemon)
         enrolled.run("resume", expect=0)
+        assert not (enrolled.state / "pause.json").exists()
         assert f"{inhibit} exists; remove it" in enrolled.run("explain", expect=0).out
         inhibit.unlink()
         assert "scheduled for the next maintenance window" in enrolled.run("explain", expect=0).out
         assert enrolled.cloud.count(Operation.CREATE) == 1
+        inhibit.touch()
         enrolled.rotation(maintenance="[]")
         daemon.reload()
+        daemon.until(lambda: daemon.status()["plan"]["code"] == "inhibited", "plan that is held")
+        inhibit.unlink()
         daemon.until_up(2)
     assert enrolled.history()[-1].origin is Origin.SCHEDULE
-
-
-def test_a_pause_through_the_daemon_holds_until_it_is_ended(short_lived: Gateway) -> None:
-    """`resume` lets a rotation that is due begin at once."""
-    enrolled = short_lived
-    inhibit = enrolled.directory / "inhibit"
-    inhibit.touch()
-    enrolled.rotation(inhibit_file=str(inhibit), daily_limit="2")
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until(daemon.published, "first look")
-        enrolled.run("pause", "1h", expect=0)
-        inhibit.unlink()
-        daemon.until(lambda: daemon.status()["plan"]["code"] == "paused", "plan that is held")
-        daemon.until_up(1)
-        assert "paused" in enrolled.run("status", expect=0).out
-        enrolled.run("resume", expect=0)
-        daemon.until_up(2)
     assert enrolled.cloud.count(Operation.CREATE) == 2
-    assert not (enrolled.state / "pause.json").exists()
 
 
-def test_an_inhibit_file_that_is_removed_is_noticed_without_a_word(short_lived: Gateway) -> None:
-    """The process that made the file removes it and ends; the rotation that is due begins within the minute."""
-    enrolled = short_lived
-    inhibit = enrolled.directory / "inhibit"
-    inhibit.touch()
-    enrolled.rotation(inhibit_file=str(inhibit), daily_limit="2")
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until(lambda: daemon.published().get("plan", {}).get("code") == "inhibited", "plan that is held")
-        inhibit.unlink()
-        daemon.until_up(2)
+def a_pause_outlives_a_restart(gateway: Gateway, daemon: RunningDaemon) -> None:
+    """It is given through the daemon, and told by `status` and `explain`."""
+    gateway.run("pause", "1h", "--reason", "the crane is moving", expect=0)
+    daemon.until(lambda: daemon.status()["plan"]["code"] == "paused", "plan that is held")
+    assert "paused" in gateway.run("status", expect=0).out
+    assert daemon.stop() == 0
+    daemon.start()
+    daemon.until_up(1)
+    daemon.until(lambda: daemon.status()["plan"]["code"] == "paused", "plan that is held")
+    assert "the crane is moving" in gateway.run("explain", expect=0).out
