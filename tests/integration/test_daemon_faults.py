@@ -82,7 +82,7 @@ def test_rotations_go_on_through_kills_at_random_moments(enrolled: Gateway) -> N
     enrolled.rotation(grace="0s", daily_limit="1000")
     chance, kills = random.Random(7), 0  # noqa: S311 - the same moments in every run
     with RunningDaemon(enrolled) as daemon:
-        for _ in campaigns.places(20, 3):
+        for _ in campaigns.places(20, 7):
             daemon.until(daemon.at_rest, "rest")
             strike(daemon, chance.choice(MOMENTS), chance)
             kills += 1
@@ -105,7 +105,7 @@ def test_rotations_go_on_through_kills_at_random_moments(enrolled: Gateway) -> N
     assert "Another client" not in daemon.said()  # what a killed daemon leaves at work is no stranger
 
 
-@pytest.mark.parametrize("operation", [Operation.CREATE, Operation.REGISTER])
+@pytest.mark.parametrize("operation", [pytest.param(Operation.CREATE, marks=pytest.mark.whole), Operation.REGISTER])
 def test_what_a_killed_worker_has_asked_for_is_accounted_for_whatever_is_ordered_next(
     enrolled: Gateway, operation: Operation
 ) -> None:
@@ -155,50 +155,54 @@ def test_a_new_daemon_leaves_the_client_id_to_the_worker_of_the_one_that_was_kil
 # -- refused -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_revoked_certificate_is_replaced_by_way_of_the_previous_set(enrolled: Gateway) -> None:
-    """The ladder puts the previous set back and rotates from there; no person is needed."""
+def test_a_gateway_whose_certificates_are_refused_helps_itself(enrolled: Gateway) -> None:
+    """The ladder goes by way of the previous set, and at last of the claim; no person is needed."""
     enrolled.run("rotate", expect=0)
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(2)
-        enrolled.order("revoke current")
-        daemon.until_finished(4)
-        daemon.until_up(3)
-        assert enrolled.run("status").code == 0
-    assert origins(enrolled)[2:] == [(Kind.ROLLBACK, Origin.LADDER), (Kind.ROTATE, Origin.LADDER)]
+        one_that_is_not_accepted_any_more_is_found_by_check_while_its_connection_lives_on(enrolled, daemon)
+        one_that_is_revoked_is_replaced_by_way_of_the_previous_set(enrolled, daemon)
+        where_every_one_is_revoked_it_enrols_anew(enrolled, daemon)
     assert {record.phase for record in enrolled.history()} == {Phase.COMMITTED}
-    assert statuses(enrolled) == [Status.ACTIVE, Status.REVOKED, Status.ACTIVE]
-    assert enrolled.generations() == (3, 1)
-    assert enrolled.cloud.count(Operation.CREATE) == 3
+    assert enrolled.cloud.count(Operation.CREATE) == 5
 
 
-def test_a_certificate_that_is_not_accepted_any_more_is_found_by_check_while_its_connection_lives_on(
-    enrolled: Gateway,
+BY_THE_PREVIOUS_SET = [(Kind.ROLLBACK, Origin.LADDER), (Kind.ROTATE, Origin.LADDER)]
+
+
+def one_that_is_not_accepted_any_more_is_found_by_check_while_its_connection_lives_on(
+    gateway: Gateway, daemon: RunningDaemon
 ) -> None:
     """The broker keeps the connection; the doctor's new one is refused, and the daemon helps itself."""
-    enrolled.run("rotate", expect=0)
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(2)
-        enrolled.cloud.set_status(enrolled.cloud.certificates_of(THING)[1].certificate_id, Status.INACTIVE)
-        assert "hangs up on this certificate" in enrolled.run("check").out
-        daemon.until_finished(4)
-        daemon.until_up(3)
-    assert origins(enrolled)[2:] == [(Kind.ROLLBACK, Origin.LADDER), (Kind.ROTATE, Origin.LADDER)]
+    gateway.cloud.set_status(gateway.cloud.certificates_of(THING)[1].certificate_id, Status.INACTIVE)
+    assert "hangs up on this certificate" in gateway.run("check").out
+    daemon.until_finished(4)
+    daemon.until_up(3)
+    assert origins(gateway)[2:] == BY_THE_PREVIOUS_SET
 
 
-def test_a_gateway_whose_every_certificate_is_revoked_enrols_anew(enrolled: Gateway) -> None:
+def one_that_is_revoked_is_replaced_by_way_of_the_previous_set(gateway: Gateway, daemon: RunningDaemon) -> None:
+    """The ladder puts that one back and rotates from there."""
+    gateway.order("revoke current")
+    daemon.until_finished(6)
+    daemon.until_up(4)
+    assert gateway.run("status").code == 0
+    assert origins(gateway)[4:] == BY_THE_PREVIOUS_SET
+    assert statuses(gateway) == [Status.ACTIVE, Status.INACTIVE, Status.REVOKED, Status.ACTIVE]
+    assert gateway.generations() == (4, 1)
+
+
+def where_every_one_is_revoked_it_enrols_anew(gateway: Gateway, daemon: RunningDaemon) -> None:
     """The ladder's last rung is the claim certificate; it makes the same thing's gateway out of it again."""
-    enrolled.run("rotate", expect=0)
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(2)
-        for entry in enrolled.cloud.certificates_of(THING):
-            enrolled.service.revoke(entry.certificate_id)
-        daemon.until_finished(3)
-        daemon.until_up(3)
-    assert origins(enrolled)[2:] == [(Kind.ENROLL, Origin.LADDER)]
-    assert statuses(enrolled) == [Status.REVOKED, Status.REVOKED, Status.ACTIVE]
-    assert enrolled.cloud.count(Operation.CREATE) == 3
+    for entry in gateway.cloud.certificates_of(THING):
+        gateway.service.revoke(entry.certificate_id)
+    daemon.until_finished(7)
+    daemon.until_up(5)
+    assert origins(gateway)[6:] == [(Kind.ENROLL, Origin.LADDER)]
+    assert statuses(gateway) == [Status.REVOKED] * 4 + [Status.ACTIVE]
 
 
+@pytest.mark.whole
 def test_a_certificate_revoked_on_probation_is_rolled_back(enrolled: Gateway) -> None:
     """The daemon itself is connected with it when it is revoked; the set before is put back and connected again."""
     enrolled.rotation(probation="4s")
@@ -230,6 +234,7 @@ def test_a_set_on_probation_that_is_refused_is_left_long_before_its_next_proof_i
         enrolled.service.disconnect(refused)
         daemon.until_finished(2)
         daemon.until_up(1)
+        assert "was rolled back" in enrolled.run("status", expect=1).out
     ended = enrolled.history()[-1]
     assert ended.phase is Phase.ROLLED_BACK
     assert ended.failure is not None
@@ -237,6 +242,8 @@ def test_a_set_on_probation_that_is_refused_is_left_long_before_its_next_proof_i
     assert "the set is proven now" in daemon.said()
     assert ended.refusals == 1  # and the one that condemned it; a minute's patience takes more
     assert enrolled.generations() == (1, None)
+    assert (enrolled.state / "generations" / "000002.rejected").is_dir()
+    assert enrolled.cloud.count(Operation.CREATE) == 2
     assert enrolled.service.front.log.rushed == []
 
 
