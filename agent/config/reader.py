@@ -105,8 +105,7 @@ def runtime_dir(path: Path) -> Path | None:
 
 def _compose(text: str, path: Path) -> yaml.Node:
     try:
-        _bound(text, path)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _composed(text, path)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         tab = line if r"'\t'" in (error.problem or "") else _tab_before(text, line)
@@ -129,27 +128,42 @@ def _tab_before(text: str, line: int) -> int:
     return next((number for number, found in numbered if found.lstrip(" ").startswith("\t")), 0)
 
 
-def _bound(text: str, path: Path) -> None:
-    """Refuse what is nested too deep, as far as it was read: composing it costs time that grows with its square.
-
-    Raises:
-        ConfigError: It is.
-        yaml.YAMLError: It is no YAML.
-    """
-    depth = 0
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
-        if depth > MAX_DEPTH:
-            line = token.start_mark.line + 1
-            raise ConfigError(f"{path}:{line}: it is not sound YAML for this: nested more than {MAX_DEPTH} deep")
-
-
 _MISSING = "it is required and missing"
 
 _OPENS = (
     yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken,
 )  # fmt: skip
 _CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
+def _composed(text: str, path: Path) -> yaml.Node | None:
+    loader = _Loader(text, path)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what is nested too deep, as far as it was read: composing it costs time that grows with its square."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text)
+        self._path = path
+        self._depth = 0
+
+    def get_token(self) -> Any:
+        """Take the next token, for the parser.
+
+        Raises:
+            ConfigError: It opens a list or a mapping too deep.
+        """
+        token = super().get_token()  # type: ignore[no-untyped-call]
+        self._depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
+        if self._depth > MAX_DEPTH:
+            where = f"{self._path}:{token.start_mark.line + 1}"
+            raise ConfigError(f"{where}: it is not sound YAML for this: nested more than {MAX_DEPTH} deep")
+        return token
 
 
 class _Walker:

@@ -225,6 +225,7 @@ def test_a_wrong_value_names_file_line_key_and_expectation(tmp_path: Path, line:
         ("port: 8883\n", "endpoint: it is required and missing"),
         ("endpoint: [\n", "it is not sound YAML"),
         ("endpoint: 'x\n", "it is not sound YAML"),
+        ("watch: [x}\nendpoint: @x\n", ":1: it is not sound YAML: expected ',' or ']'"),  # of two, the first
         ("endpoint: x.example\nrotation:\n\ttemplate: a\n", ":3: there is a tab: put spaces in its place"),
         ("endpoint:\tx.example\n", ":1: there is a tab: put spaces in its place"),
         ("endpoint: x.example\nrotation:\n  template: a\n\tkeep: 3\n", ":4: there is a tab: put spaces in its place"),
