@@ -51,11 +51,24 @@ _MODULES = (
     ),
     *("agent.daemon.app", "agent.iotcore.async_client", "support.suite.warm_workers"),
     # What those read once they have something to do.
+    *(
+        "agent.cli.changing.config_check",
+        "agent.cli.looking.report",
+        "agent.cli.writing.silence",
+        "agent.system.openssl",
+    ),
+    *("agent.crypto.claim_files", "agent.store.files.given_back"),
     *("agent.crypto.materials", "agent.doctor.probes", "agent.iotcore.broker", "agent.iotcore.requests"),
-    *("agent.iotcore.sync_client", "agent.store.files.modes", "agent.store.store"),
-    *("awsiot.iotidentity", "awsiot.iotshadow"),
+    *(
+        "agent.iotcore.sync_client",
+        "agent.store.files.modes",
+        "agent.store.store",
+        "awsiot.iotidentity",
+        "awsiot.iotshadow",
+    ),
     *("cryptography.hazmat.backends.openssl.backend", "encodings.ascii", "encodings.idna"),
 )
+_OF_BUNDLES = ("agent.trust.signing_keys", "agent.trust.tuf_client", "agent.trust.tuf_publisher")
 # The SDK's library reads the machine's trust store for each TLS context, 6 ms of a processor, and then drops it.
 NO_STORE = {"SSL_CERT_FILE": os.devnull}
 FORKS_WORKERS = "warm-workers"  # the process of a forked daemon that does, in /proc/PID/comm
@@ -302,7 +315,13 @@ def prepare() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in each fork too, as packaging/debian/iot-cert has it
     for name in _MODULES:
         import_module(name)
+    # The library for signatures reads it where it is there, for keys that no test has: 0.2 s of a processor.
+    sys.modules["boto3"] = None  # type: ignore[assignment]
+    for name in _OF_BUNDLES:
+        import_module(name)
+    del sys.modules["boto3"]
     surroundings.keep_the_command_line()
+    import_module("support.suite.warm_life").live()
     surroundings.share_the_seed()
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would have one thread of several"
     gc.freeze()
