@@ -138,12 +138,16 @@ def check_apart(config: Config) -> bytes:
         OSError: There are none.
         SubprocessError: It took too long.
     """
-    command = [sys.executable, "-I", "-m", "agent", "--config", str(config.path), "check", "--json"]
-    done = subprocess.run(command, capture_output=True, timeout=_LONGEST_CHECK, check=False)  # noqa: S603 - as written here
+    done = _checked(["--config", str(config.path), "check", "--json"])
     lines = [line for line in done.stdout.splitlines(keepends=True) if b'"event": "line"' in line]
     if not lines:
         raise OSError(_error_in(done.stdout) or f"the check ended with {done.returncode}")
     return b"".join(lines)
+
+
+def _checked(words: list[str]) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-I", "-m", "agent", *words]
+    return subprocess.run(command, capture_output=True, timeout=_LONGEST_CHECK, check=False)  # noqa: S603 - as written here
 
 
 def _error_in(printed: bytes) -> str:

@@ -49,7 +49,7 @@ _MODULES = (
         "agent.cli.carrying.via_daemon",
         "agent.operations.wiring",
     ),
-    *("agent.daemon.app", "agent.iotcore.async_client", "support.suite.warm_workers"),
+    *("agent.daemon.app", "agent.iotcore.async_client", "support.suite.warm_check", "support.suite.warm_workers"),
     # What those read once they have something to do.
     *(
         "agent.cli.changing.config_check",
@@ -345,7 +345,7 @@ def _become(order: dict[str, Any], passed: list[int]) -> None:
     for own, place in zip(given, (*_OUTPUTS, _LISTENER), strict=False):
         os.dup2(own, place)
     listens = len(given) > len(_OUTPUTS)
-    _speak_anew()
+    speak_anew()
     os.closerange(_LISTENER + listens, 1 << 16)
     os.chdir(order["cwd"])
     os.umask(order["umask"])
@@ -358,11 +358,10 @@ def _become(order: dict[str, Any], passed: list[int]) -> None:
         os.setgroups([])
         os.setgid(order["user"])
         os.setuid(order["user"])
-    if order.get("daemon"):
-        import_module("support.suite.warm_workers").arrange()
+    import_module("support.suite.warm_workers" if order.get("daemon") else "support.suite.warm_check").arrange()
 
 
-def _speak_anew() -> None:
+def speak_anew() -> None:
     """Have standard output and error know what they are now: what they were may have been a file, with places in it."""
     for name, number, buffering in (("stdout", 1, -1), ("stderr", 2, 1)):  # standard error by the line
         old = getattr(sys, name)

@@ -79,7 +79,7 @@ def test_the_accounts_side_connects_as_other_programs_of_the_operators_do(tmp_pa
 
 
 # The agent's own children.
-_INHERIT = {"cli/looking/support.py:check_apart", "fleet/trial/device.py:run"}
+_INHERIT = {"cli/looking/support.py:_checked", "fleet/trial/device.py:run"}
 _MAY_START = re.compile(r"subprocess|\bos\s*\.\s*(system|popen|execv|spawnv)")  # a module without it need not be parsed
 _STARTS = {"run", "Popen", "check_output", "check_call", "call", "getoutput"}
 
