@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.change.lifecycle import Phase
 from agent.sandbox.cloud import Status
+from agent.store.store import Store
+from support.running.dying import dies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from support.running.gateway import Gateway
 
 SERIAL = "0042"
+SOLD = 46  # the step of an enrolment that puts what was sold in the record's place; see `support.running.dying`
 
 
 class BuyingGateway:
@@ -66,6 +71,22 @@ def test_a_gateway_enrols_rotates_and_is_rescued(shopper: BuyingGateway) -> None
     gateway.run("rotate", expect=0)
     assert not shopper.file.exists()
     assert len([one for one in gateway.cloud.certificates_of("gw-0042") if one.status is Status.ACTIVE]) == 1
+
+
+def test_a_purchase_that_is_killed_is_sold_the_same_certificate(shopper: BuyingGateway) -> None:
+    """The answer has come and is not written down: the command, typed again, asks with the same request."""
+    gateway = shopper.gateway
+    assert dies(gateway, SOLD, "enroll").code == -signal.SIGKILL
+    (sold,) = gateway.cloud.certificates_of("gw-0042")
+    with Store(gateway.state) as store:
+        change = store.change()
+        assert change is not None
+        assert change.phase is Phase.REQUESTED
+    gateway.run("enroll", expect=0)
+    assert gateway.certificate_id() == sold.certificate_id
+    assert [entry.status for entry in gateway.cloud.certificates_of("gw-0042")] == [Status.ACTIVE]
+    assert [record.phase for record in gateway.history()] == [Phase.COMMITTED]
+    assert gateway.service.vending.asked == 2
 
 
 def test_a_rescue_needs_no_baked_copy(shopper: BuyingGateway) -> None:

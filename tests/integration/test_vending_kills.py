@@ -20,6 +20,7 @@ from support.emulator import dying_vend
 from support.emulator.account import BUCKET, account_with_code
 from support.emulator.fleet_operator import Administrator
 from support.emulator.shopper import Shopper, counter
+from support.running.dying import dies
 from support.suite import campaigns
 from support.suite.campaigns import least
 
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
     from support.emulator.account import Account
     from support.emulator.shopper import Counter
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.whole]
 
 FUNCTION = "iot-cert-vend"
-OF_THE_AGENT, OF_THE_FUNCTION = 27, 8  # one in so many is in a sample
 SEED = 18
 
 
@@ -121,7 +121,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def steps_of(shop: Shop, serial: str) -> list[str]:
     """Return the steps of a purchase in which nothing dies."""
     with shop.gateway(serial) as whole:
-        assert whole.dies(-1, "enroll").code == 0
+        assert dies(whole, -1, "enroll").code == 0
     return whole.steps.read_text().splitlines()
 
 
@@ -145,13 +145,13 @@ def assert_bought(shop: Shop, gateway: Shopper, before: dict[str, str]) -> set[s
 def test_the_command_is_killed_before_each_step_that_lasts(shop: Shop) -> None:
     """Then it is typed again: the request that was asked with is sold the same certificate, and no other is made."""
     steps = steps_of(shop, "agent")
-    for at in (taken := campaigns.places(len(steps), OF_THE_AGENT)):
+    for at in (taken := campaigns.places(len(steps), 1)):
         with campaigns.case(at), shop.gateway(f"a{at}") as gateway:
             before = shop.certificates()
-            assert gateway.dies(at, "enroll").code == -signal.SIGKILL
+            assert dies(gateway, at, "enroll").code == -signal.SIGKILL
             gateway.run("enroll")
             assert assert_bought(shop, gateway, before) == set(), steps[at]
-    points.visited("kills of a purchase", len(taken), at_least=least(60, OF_THE_AGENT))
+    points.visited("kills of a purchase", len(taken), at_least=least(60, 1))
 
 
 def test_the_function_dies_before_each_verb_and_before_its_answer(shop: Shop) -> None:
@@ -163,7 +163,7 @@ def test_the_function_dies_before_each_verb_and_before_its_answer(shop: Shop) ->
     steps_of(shop, "function")
     verbs = [*shop.verbs, "answer"]
     noted, claimed = verbs.index("save_record"), verbs.index("save_device")
-    for at in (taken := campaigns.places(len(verbs), OF_THE_FUNCTION)):
+    for at in (taken := campaigns.places(len(verbs), 1)):
         with campaigns.case(at), shop.gateway(f"f{at}") as gateway:
             before = shop.certificates()
             shop.order.write_text(str(at))
@@ -173,7 +173,7 @@ def test_the_function_dies_before_each_verb_and_before_its_answer(shop: Shop) ->
             assert len(besides) == int(verbs.index("make_certificate") < at <= claimed), verbs[at]
             assert {shop.noted(name) for name in besides} <= {at > noted}
             assert_nothing_is_left(shop, gateway, besides)
-    points.visited("deaths of the vending function", len(taken), at_least=least(15, OF_THE_FUNCTION))
+    points.visited("deaths of the vending function", len(taken), at_least=least(15, 1))
 
 
 def assert_nothing_is_left(shop: Shop, gateway: Shopper, besides: set[str]) -> None:
@@ -191,7 +191,6 @@ def assert_nothing_is_left(shop: Shop, gateway: Shopper, besides: set[str]) -> N
         shop.account.client("iot").delete_certificate(certificateId=name)
 
 
-@pytest.mark.whole
 def test_both_sides_die_in_one_purchase(shop: Shop) -> None:
     """The function before any verb, and the command before any step that follows; both are asked again."""
     steps, verbs = len(steps_of(shop, "both")), len(shop.verbs)
@@ -200,7 +199,7 @@ def test_both_sides_die_in_one_purchase(shop: Shop) -> None:
         with shop.gateway(f"b{number}") as gateway:
             before = shop.certificates()
             shop.order.write_text(str(chance.randrange(verbs + 1)))
-            assert gateway.dies(chance.randrange(steps // 2, steps), "enroll").code == -signal.SIGKILL
+            assert dies(gateway, chance.randrange(steps // 2, steps), "enroll").code == -signal.SIGKILL
             gateway.run("enroll")
             assert len(assert_bought(shop, gateway, before)) <= 1
 

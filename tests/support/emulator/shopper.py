@@ -6,27 +6,21 @@ of its own. So each request is taken by a front with a certificate, and handed o
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from agent.sandbox.account.authority import Authority
 from agent.sandbox.network.vending import VendingFront
 from support.emulator.account import PORT
 from support.emulator.device import Device
-from support.suite.ran import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-TESTS = Path(__file__).parents[2]
+    from pathlib import Path
 
 
 @dataclass
@@ -100,24 +94,6 @@ class Shopper(Device):
   token: {{file: {self.directory}/claim/token}}
   parameters: {{SerialNumber: "{self.serial}"}}
 """
-
-    def dies(self, step: int, *arguments: str) -> Ran:
-        """Run the command and have it killed before a step that lasts; see `support.running.dying`."""
-        typed = [
-            sys.executable,
-            "-m",
-            "support.running.dying",
-            str(step),
-            str(self.steps),
-            "--config",
-            str(self.config),
-        ]
-        environment: dict[str, Any] = {**os.environ, "PYTHONPATH": str(TESTS)}
-        ran = subprocess.run(
-            [*typed, *arguments], check=False, env=environment, cwd=self.directory, capture_output=True, text=True
-        )
-        self.remember(Ran(arguments=arguments, code=ran.returncode, out=ran.stdout, err=ran.stderr))
-        return self.ran[-1]
 
     @property
     def steps(self) -> Path:

@@ -9,15 +9,31 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.suite.ran import Ran
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.running.gateway import Gateway
+
 LASTING = ("fsync", "rename", "replace", "symlink", "link", "unlink", "mkdir", "rmdir")
+
+
+def dies(gateway: Gateway, step: int, *arguments: str) -> Ran:
+    """Run a gateway's command and have it killed before a step; the steps of one that is not are in its `steps`."""
+    note = gateway.directory / "steps"
+    typed = [sys.executable, "-m", __name__, str(step), str(note), "--config", str(gateway.config), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(typed, check=False, env=environment, cwd=gateway.directory, capture_output=True, text=True)
+    ran = Ran(arguments=arguments, code=done.returncode, out=done.stdout, err=done.stderr)
+    gateway.remember(ran)
+    return ran
 
 
 def main(step: int, note: Path) -> int:
