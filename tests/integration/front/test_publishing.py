@@ -174,18 +174,18 @@ def of_unknown_version() -> bytes:
     ).encode()
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [b"[]", b"null", b"\xff", b"[" * 100_000, b'{"certificateSigningRequest": {}}', of_unknown_version()],
-)
-def test_a_request_that_is_no_request_is_rejected(payload: bytes, cloud: Cloud, wire: Callable[..., Wire]) -> None:
+def test_a_request_that_is_no_request_is_rejected(cloud: Cloud, wire: Callable[..., Wire]) -> None:
     """Nonsense in a payload is answered like AWS does, and never harms the cloud."""
     client = wire(Identity(pair=cloud.claim))
     client.connect("x")
-    client.send(subscribe(f"{CREATE_TOPIC}/rejected"), publish(CREATE_TOPIC, payload))
-    packets = [client.receive() for _ in range(3)]
-    assert isinstance(packets[2], mqtt5.PublishPacket)
-    assert b'"statusCode": 400' in packets[2].payload
+    client.send(subscribe(f"{CREATE_TOPIC}/rejected"))
+    client.receive()
+    nonsense = (b"[]", b"null", b"\xff", b"[" * 100_000, b'{"certificateSigningRequest": {}}')
+    for payload in (*nonsense, of_unknown_version()):
+        client.send(publish(CREATE_TOPIC, payload))
+        _, answer = client.receive(), client.receive()
+        assert isinstance(answer, mqtt5.PublishPacket)
+        assert b'"statusCode": 400' in answer.payload
 
 
 def test_the_claim_certificate_enrols_a_gateway_through_the_sdk(local: LocalCloud, cloud: Cloud) -> None:
