@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,7 +54,7 @@ def connected(daemon: RunningDaemon) -> bool:
     return bool(daemon.live()) and not daemon.workers()
 
 
-@pytest.mark.parametrize("user", [0, AGENT])
+@pytest.mark.parametrize("user", campaigns.take([AGENT, 0], 2))  # in the whole, root too
 def test_each_name_in_a_live_runtime_directory_becomes_the_daemons_again(passable: Gateway, user: int) -> None:
     """Within moments, without a restart; what is there is kept, and a technician's order goes through."""
     run = hand_over(passable, user)
@@ -71,7 +72,7 @@ def test_each_name_in_a_live_runtime_directory_becomes_the_daemons_again(passabl
         passable.run("status", expect=0)
 
 
-@pytest.mark.parametrize("user", [0, AGENT])
+@pytest.mark.parametrize("user", campaigns.take([0, AGENT], 2))
 def test_what_cannot_be_moved_is_told_and_the_gateway_rotates(passable: Gateway, user: int) -> None:
     """The order finds no socket and says so; the daemon goes on without, and has it again once the object is gone."""
     run = hand_over(passable, user)
@@ -91,12 +92,15 @@ def test_what_cannot_be_moved_is_told_and_the_gateway_rotates(passable: Gateway,
     ("kind", "user"), campaigns.pairs(["immutable", "device", "stranger", "sparse", "loop"], [0, AGENT])
 )
 def test_a_daemon_starts_whatever_stands_at_its_names(passable: Gateway, kind: str, user: int) -> None:
-    """A daemon that does not start renews nothing; what it cannot move it tells."""
+    """A daemon that does not start renews nothing; what it cannot move it tells. In a sample, of all names at once."""
     run = hand_over(passable, user)
-    for name in RUNTIME:
-        with planted.at(run / name, kind), RunningDaemon(passable) as daemon:
-            daemon.until(lambda: connected(daemon), f"connection with a {kind} as {name}")
-            if kind == "immutable" and name != "daemon.lock":  # of which nothing more is needed than to be there
+    for names in [RUNTIME] if campaigns.chosen().sampled else [(name,) for name in RUNTIME]:
+        with ExitStack() as stack:
+            for name in names:
+                stack.enter_context(planted.at(run / name, kind))
+            daemon = stack.enter_context(RunningDaemon(passable))
+            daemon.until(lambda: connected(daemon), f"connection with a {kind} as {names}")  # noqa: B023 - at once
+            if kind == "immutable" and names != ("daemon.lock",):  # of which nothing more is needed than to be there
                 daemon.until_said("chattr -ia")
         for left in run.iterdir():
             left.unlink()

@@ -77,14 +77,15 @@ def test_an_inhibit_file_that_cannot_be_looked_for_holds_nothing(place: Path) ->
         os.seteuid(0)
 
 
-# Each file that a configuration names, with the check that reads it.
+# Each file that a configuration names, with the check that reads it; every other one is of a gateway that buys, so that
+# a sample has each where it is read.
 READ_BY = {
+    "claim.pem": "set",
+    "token": "set",
+    "claim.key": "set",
+    "ca.pem": "set",
     "anchors.pem": "anchors",
     "watched.pem": "watched",
-    "claim.pem": "set",
-    "claim.key": "set",
-    "token": "set",
-    "ca.pem": "set",
     "parameter": "configuration",
     "config.yaml": "configuration",
 }
@@ -92,8 +93,7 @@ CLAIM = "template: a, claim: {certificate: PLACE/claim.pem, key: PLACE/claim.key
 VENDING = "method: vending-machine, url: 'https://x/', token: {file: PLACE/token}, ca: PLACE/ca.pem"
 
 
-@pytest.mark.parametrize("closed", READ_BY)
-@pytest.mark.parametrize("way", [CLAIM, VENDING])
+@pytest.mark.parametrize(("closed", "way"), campaigns.pairs([*READ_BY], [CLAIM, VENDING]))
 def test_a_file_that_this_user_may_not_read_is_not_blamed(closed: str, way: str) -> None:
     """It is left to who may read it: nothing is to be put in place that is there, and nothing that is known is left."""
     need_root()
