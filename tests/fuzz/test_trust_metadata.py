@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 CLOCK = Reading(now=NOW, state=ClockState.SYNCHRONISED, floor=NOW)
-ROUNDS = len(campaigns.places(400, 4))  # of each kind; about 5 ms each
+ROUNDS = len(campaigns.places(400, 7))  # of each kind; about 5 ms each
 LONGEST = 600  # characters of a message; what is quoted of a name may be escaped
 
 ODD: list[Any] = [
@@ -210,7 +210,7 @@ def test_bent_metadata_with_a_sound_signature_is_one_sentence(seed: Seed) -> Non
         data = signed_again(seed, name, bent(json.loads(seed.files[name])["signed"], random))
         if data is not None:
             codes[judged(seed, seed.files | {name: data})] += 1
-    assert len(codes) > 3, codes
+    assert len(codes) > 2, codes
 
 
 def test_bent_custom_data_with_sound_signatures_is_one_sentence() -> None:
