@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.sandbox.cloud import Request, Status
+from support.crashkit.tree import materialise, snapshot
 from support.suite.ran import Ran
 from support.walkkit import disk, pairs, steps
 from support.walkkit.disk import Harm
@@ -114,16 +117,24 @@ def test_a_report_reaches_another_process_whole() -> None:
 # -- what steps do -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", list(Harm))
-@pytest.mark.parametrize("file", ["key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"])
-def test_whatever_is_damaged_is_not_whole_any_more(scene: Scene, file: str, how: Harm) -> None:
-    """The store sees it; the pair is read for what it is."""
-    steps.carry_out([disk.damage("current", file, how)], scene)
-    found = scene.linked("current")
-    assert found is not None
-    assert not found.whole
-    untouched = file not in {"key.pem", "certificate.pem"}
-    assert bool(found.certificate_id) or not untouched
+def test_whatever_is_damaged_is_not_whole_any_more(scene: Scene) -> None:
+    """The store sees it; the pair is read for what it is. Each file is damaged in each way, and put back."""
+    base = scene.linked("current")
+    assert base is not None
+    assert base.whole
+    before = snapshot(base.directory)
+    for file, how in product(["key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"], Harm):
+        steps.carry_out([disk.damage("current", file, how)], scene)
+        found = scene.linked("current")
+        assert found is not None
+        assert not found.whole, (file, how)
+        untouched = file not in {"key.pem", "certificate.pem"}
+        assert bool(found.certificate_id) or not untouched, (file, how)
+        shutil.rmtree(base.directory)
+        materialise(before, base.directory)
+    back = scene.linked("current")
+    assert back is not None
+    assert back.whole
 
 
 def test_a_pair_by_hand_is_told_from_damage(scene: Scene) -> None:
