@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agent.store.store import Store
     from support.simulated.simulator import SimulatedClock
 
-FLEET = len(campaigns.places(200, 8))
+FLEET = len(campaigns.places(200, 16))
 DROP = "fleet-2027-03.tar"
 
 

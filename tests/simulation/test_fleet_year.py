@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # A fleet that was enrolled on one day has its first window from day 60 of 90 to day 71; the first outage falls into it.
 LONG = (200 * DAY, 3 * DAY)
 OUTAGES = ((63 * DAY, 6 * HOUR), (131 * DAY, 12 * HOUR), LONG, (300 * DAY + 7 * HOUR, 6 * HOUR))
-GATEWAYS = len(campaigns.places(500, 3))
+GATEWAYS = len(campaigns.places(500, 6))
 STORY = FleetStory(gateways=GATEWAYS, outages=OUTAGES, offline=GATEWAYS * 2 // 25, mishaps=0.08, seed=2028)
 
 
@@ -119,7 +119,7 @@ def test_the_closed_form_is_what_the_gateways_do(year: Record) -> None:
     mean_square = (longest**3 - (longest / 2) ** 3) / 3 / (longest / 2)  # half of a delay is certain, half is chance
 
     assert len(back) > 0.8 * GATEWAYS
-    assert fmean(back) == pytest.approx(mean_square / (2 * 0.75 * longest), rel=0.13)
+    assert fmean(back) == pytest.approx(mean_square / (2 * 0.75 * longest), rel=max(0.13, 1.7 / GATEWAYS**0.5))
 
 
 # -- other stories -------------------------------------------------------------------------------------------------
@@ -128,16 +128,16 @@ def test_the_closed_form_is_what_the_gateways_do(year: Record) -> None:
 @pytest.mark.parametrize("seed", campaigns.take([1, 2, 3], 3))
 def test_a_quiet_year_has_no_failed_change_and_no_connection_lost(seed: int) -> None:
     """Where nothing goes wrong every request brings a certificate, and no gateway connects twice."""
-    record = Year(FleetStory(gateways=50, seed=seed)).run()
+    record = Year(FleetStory(gateways=len(campaigns.places(50, 3)), seed=seed)).run()
 
     assert (record.failed, record.connects) == (0, [])
-    assert len(record.requests) == len(record.counted) == sum(record.rotations.values()) >= 200
+    assert len(record.requests) == len(record.counted) == sum(record.rotations.values()) >= 4 * len(record.rotations)
     assert min(record.slack) > 90 * DAY * 0.19
 
 
 def test_a_year_of_misfortune_is_survived_too() -> None:
     """A third of all steps fails, day after day: budgets are kept and nothing expires."""
-    gateways = len(campaigns.places(60, 3))
+    gateways = len(campaigns.places(60, 6))
     story = FleetStory(gateways=gateways, outages=OUTAGES, mishaps=0.33, seed=5)
     record = Year(story).run()
     asked: dict[int, list[datetime]] = defaultdict(list)
@@ -153,7 +153,7 @@ def test_a_year_of_misfortune_is_survived_too() -> None:
 def test_a_fleet_with_maintenance_windows_does_not_begin_when_they_open() -> None:
     """All turns of a day wait for the same two hours of the night, and are spread over them again."""
     night = MaintenanceWindow(start=time(2), end=time(4))
-    gateways = len(campaigns.places(300, 10))
+    gateways = len(campaigns.places(300, 20))
     record = Year(FleetStory(gateways=gateways, windows=(night,), seed=11)).run()
 
     assert set(record.rotations.values()) <= {4, 5}
@@ -190,6 +190,7 @@ def test_a_hundred_thousand_gateways_rotate_a_few_in_a_second(fleet: Peaks) -> N
     assert 2 <= fleet.turns <= 6
 
 
+@pytest.mark.whole
 def test_ninety_thousand_gateways_are_back_within_minutes_of_an_outage() -> None:
     """That many connect as often in a second as an account may by default, and no more than a few are told to wait."""
     found = peaks(85_000, 7)
@@ -227,8 +228,8 @@ def test_an_account_that_is_full_takes_its_gateways_back_within_its_quota() -> N
 
 def test_the_figures_are_the_same_in_each_run_and_grow_with_the_fleet() -> None:
     """A seed tells one story; ten times the fleet has more at once, and no more than ten times as many."""
-    small = peaks(2_000, 1)
+    small = peaks(1_000, 1)
 
-    assert peaks(2_000, 1) == small
-    assert peaks(2_000, 2) != small
-    assert 2 * small.connects < peaks(20_000, 1).connects <= 10 * small.connects
+    assert peaks(1_000, 1) == small
+    assert peaks(1_000, 2) != small
+    assert 2 * small.connects < peaks(10_000, 1).connects <= 10 * small.connects

@@ -14,7 +14,7 @@ from support.years.fleetpeaks import LONGEST_DELAY
 from support.years.fleetyear import DAY, HOUR, YEAR
 from support.years.sessionyear import CLOCKLESS, MODES, REVOCATIONS, STORY, YearVisited, line, visited
 
-GATEWAYS = len(campaigns.places(8, 2))
+GATEWAYS = len(campaigns.places(8, 4))
 SOON = timedelta(minutes=1)  # two attempts after the first
 
 

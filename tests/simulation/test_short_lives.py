@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from agent.core.change.decide import Limits
+from support.suite import campaigns
 from support.years.fleetpeaks import LONGEST_DELAY
 from support.years.fleetyear import DAY, HOUR, FleetStory, Year
 from support.years.shortlives import Fleet, ShortLivesToll, story
 
-SAMPLE = Fleet(gateways=50, away=10)
+SAMPLE = Fleet(gateways=len(campaigns.places(50, 2)), away=10)
 
 
 @pytest.fixture(name="told", scope="module")
