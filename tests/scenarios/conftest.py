@@ -12,6 +12,7 @@ import pytest
 
 from agent.core.change.decide import Limits
 from support.aws.account import World
+from support.simulated.kept import keep_what_is_decoded
 from support.simulated.pasts import LivedPast
 from support.simulated.rig import Rig
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
+
+
+@pytest.fixture(autouse=True)
+def _the_same_bytes_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_what_is_decoded(monkeypatch)
 
 
 @contextmanager
