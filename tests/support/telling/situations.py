@@ -59,7 +59,8 @@ def brought_into(situation: Situation) -> Iterator[ConnectedPlace]:
     """Bring a gateway into a situation."""
     with place(**situation.made) as here:
         if situation.enrols:
-            here.gateway.enroll()
+            # A probation is most of an enrolment; it passes where everything began some time ago.
+            here.gateway.enroll() if situation.made else here.gateway.be_enrolled()
         situation.before(here)
         here.start()
         here.see(**situation.sees)

@@ -18,6 +18,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +26,7 @@ import pytest
 
 from agent import cli
 from agent.cli.looking import support as bundle
+from agent.config import reader
 from agent.config.reader import load
 from agent.core.change.records import encode_outcome, encode_record
 from agent.core.report import checks, shadow
@@ -75,6 +77,7 @@ class ConnectedPlace(DaemonRig):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(outside, "START", self.now - age)
         self.patch.setattr(looks, "file_system", lambda _: ("/", "ext4"))  # whatever the test's machine has
+        self.patch.setattr(reader, "_compose", cache(reader._compose))  # one file, which each teller reads
         self.gateway = Rig(self.state, lifetime=lifetime)
         (path / "run").mkdir()
         (path / "deploy").mkdir()
