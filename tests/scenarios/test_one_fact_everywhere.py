@@ -176,7 +176,7 @@ def at(text: object) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
 
 
-@pytest.fixture(name="told", params=[*campaigns.take(OF_ANY_USER, 3), *WAITING])
+@pytest.fixture(name="told", params=[*campaigns.take(OF_ANY_USER, 7), *WAITING])
 def _told(request: pytest.FixtureRequest) -> Iterator[Tellers]:
     with brought_into(EACH[request.param]) as here:
         yield Tellers(here)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.suite import campaigns
 from support.telling.situations import OF_OTHERS, SILENT, SITUATIONS, told
 from support.telling.told import REMEDIES, TABLE, TELLERS, Told
 
@@ -29,9 +30,9 @@ def test_each_situation_stands_in_the_table() -> None:
     assert all(set(told_) == {*TELLERS, REMEDIES} for told_ in WRITTEN.values())
 
 
-@pytest.mark.parametrize("name", SITUATIONS)
+@pytest.mark.parametrize("name", campaigns.take([*SITUATIONS], 2))
 def test_what_is_told(name: str) -> None:
-    """Each teller says what is written down."""
+    """Each teller says what is written down; a sample makes every other situation."""
     if name in OF_OTHERS and os.geteuid() != 0:
         pytest.skip("root alone may give a file to another user")
     assert told(name) == WRITTEN[name], "PYTHONPATH=tests python -m support.telling.told writes the table anew"
