@@ -287,4 +287,4 @@ class AccountMachine(RuleBasedStateMachine):
 
 
 TestAccount = AccountMachine.TestCase
-TestAccount.settings = settings(make.FEW, max_examples=len(campaigns.places(500, 5)), stateful_step_count=50)
+TestAccount.settings = settings(make.FEW, max_examples=len(campaigns.places(500, 10)), stateful_step_count=50)

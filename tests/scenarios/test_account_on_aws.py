@@ -203,11 +203,11 @@ def test_each_call_fails_and_the_event_comes_again(
     fate: Fate,
     for_good: bool,  # noqa: FBT001 - the table's
 ) -> None:
-    """After each call; a sample takes one in 22, another one of each story and fate."""
+    """After each call; a sample takes one in 43, another one of each story and fate that has as many."""
     calls, wanted = undisturbed(tell)
     assert calls > 3
     first = len(FATES) * STORIES.index(tell) + FATES.index((fate, for_good))
-    for number in [number for number in range(calls) if campaigns.takes(first + number, 22)]:
+    for number in [number for number in range(calls) if campaigns.takes(first + number, 43)]:
         with _answered(world):
             story = _story(world)
             act = tell(story)
@@ -262,7 +262,7 @@ def _intruding(world: AwsWorld, number: int, intruder: Callable[[], object]) -> 
 
 def test_two_certificates_ask_for_each_others_retirement_on_aws(world: AwsWorld) -> None:
     """At whichever call of the one the other comes, one stays active."""
-    for number in campaigns.places(12, 2):
+    for number in campaigns.places(12, 4):
         story = _story(world)
         first, second = story.issue("first"), story.issue("second")
         world.enrol(first, story.serial)
