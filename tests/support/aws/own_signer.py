@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     import pytest
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
     from agent.backend.handlers.account import Account
     from agent.backend.ports import Keys
@@ -48,7 +48,7 @@ def sign_digests(kms: Any) -> None:
 
 
 def keep_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have KMS make the same keys for each account, in turn: one of 3072 bits takes a second to find."""
+    """Have KMS make the same keys for each account, in turn: the search for one takes up to a second."""
     turn = count()
     monkeypatch.setattr("moto.kms.models.generate_private_key", lambda kind: _kept(kind, next(turn)))
 
@@ -60,10 +60,11 @@ def name_cas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def _kept(kind: str, turn: int) -> object:
-    if kind != "RSA_3072":
+    if not kind.startswith("RSA_"):
         return generate_private_key(kind)
     made = RSAPrivateKey.__new__(RSAPrivateKey)
-    made.key_size, made.private_key = 3072, known_key(3072, turn)
+    made.key_size = int(kind.removeprefix("RSA_"))
+    made.private_key = known_key(made.key_size, turn)
     return made
 
 
@@ -128,7 +129,7 @@ class Root:
 
     @cached_property
     def _key(self) -> rsa.RSAPrivateKey:
-        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return known_key(2048, 20)
 
     @cached_property
     def pem(self) -> bytes:

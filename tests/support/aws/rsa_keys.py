@@ -1,4 +1,4 @@
-"""RSA keys that are no secret, for services before moto: of known primes, since the search takes up to a second."""
+"""RSA keys that are no secret: of known primes, since the search takes up to a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 # By the bits of a key: how much less than the largest number of half of them its primes are.
 _BELOW = {
-    2048: (105, 179),
+    1024: (569, 629),
+    2048: (105, 179, 1397, 3177, 5025, 5409, 6083),
     3072: (3453, 4977, 7769, 8333, 9923, 10859, 11429),
 }
 _EXPONENT = 65537
@@ -17,11 +18,11 @@ _EXPONENT = 65537
 
 @cache
 def known_key(bits: int, number: int = 0) -> rsa.RSAPrivateKey:
-    """Return a key of 2048 or 3072 bits.
+    """Return a key of 1024, 2048 or 3072 bits.
 
     Args:
         bits: How long it is.
-        number: Which one, from 0 on. There are 21 of 3072 bits.
+        number: Which one, from 0 on. There are 21 of 2048 and of 3072 bits, and one of 1024.
 
     Raises:
         LookupError: There is no such key.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from agent.crypto import import_files
 from agent.errors import MaterialError
 from agent.sandbox.account.authority import Authority, name
+from support.aws.rsa_keys import known_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,7 +113,6 @@ def pieces(path: Path) -> set[str]:
     return {word for word in words | numbers | {PASSWORD.decode()} if "-----" not in word and word.strip()}
 
 
-@cache
 def rsa_key() -> Key:
-    """Return an RSA key, which takes long to make: not where these tests are only collected."""
-    return rsa.generate_private_key(65537, 2048)
+    """Return an RSA key."""
+    return known_key(2048)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption
 from agent.crypto import import_files, keys, x509
 from agent.errors import MaterialError
 from agent.sandbox.account.authority import Authority, fingerprint
+from support.aws.rsa_keys import known_key
 from support.suite.surroundings import NOBODY
 from support.unit.import_files import (
     BETWEEN,
@@ -356,7 +357,7 @@ ANY_RSA = bytes.fromhex("300d06092a864886f70d0101010500")
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
 def test_a_key_for_rsa_pss_alone_stays_one(stick: Stick, encoding: Encoding) -> None:
     """Its certificate says the same; the SDK refuses a pair of which one half has forgotten it."""
-    key = rsa.generate_private_key(65537, 2048)
+    key = known_key(2048)
     plain = spelt(key, Encoding.DER)
     assert plain.count(ANY_RSA) == 1
     inner = plain[4:].replace(ANY_RSA, PSS_ALONE)

@@ -17,6 +17,7 @@ from agent.crypto import keys, x509
 from agent.errors import MaterialError
 from agent.iotcore.client_options import Connector, Timeouts
 from agent.sandbox.account.authority import Authority, name
+from support.aws.rsa_keys import known_key
 from support.unit.der import mersenne_key
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
@@ -81,7 +82,7 @@ def test_a_bad_key_is_refused_without_quoting_it(text: bytes) -> None:
 @cache
 def sound() -> rsa.RSAPrivateNumbers:
     """Return the numbers of a key."""
-    return rsa.generate_private_key(65537, 2048).private_numbers()
+    return known_key(2048).private_numbers()
 
 
 def rsa_pem(numbers: rsa.RSAPrivateNumbers) -> bytes:
@@ -106,7 +107,7 @@ def test_a_key_of_which_one_number_is_damaged_is_refused(number: str) -> None:
 
 def test_no_primes_are_looked_for_in_a_key() -> None:
     """OpenSSL takes seconds for that at 8192 bits, at each reading; a number that is none shows in the proof."""
-    other = rsa.generate_private_key(65537, 2048).private_numbers()
+    other = known_key(2048, 20).private_numbers()
     p, q, e = sound().p, other.p * other.q, 65537
     d = pow(e, -1, (p - 1) * (q - 1))
     parts = {"dmp1": d % (p - 1), "dmq1": d % (q - 1), "iqmp": pow(q, -1, p)}

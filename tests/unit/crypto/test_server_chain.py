@@ -16,10 +16,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.crypto.server_chain import complaint
+from support.aws.rsa_keys import known_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -338,9 +339,9 @@ AS_AWS_HAS_IT = {
 
 def as_aws(at: Path) -> list[bytes]:
     """Make a chain of AWS's shape below `at`, and return what the server sends of it, as DER."""
-    for name, key in (("starfield", "starfield"), ("amazon", "amazon"), ("issuing", "issuing"), ("leaf", "leaf")):
-        (at / f"{key}.key").write_bytes(b"")
-        openssl(at, "genrsa", "-out", f"{name}.key", "2048")
+    for number, key in enumerate(("starfield", "amazon", "issuing", "leaf")):
+        made = known_key(2048, number).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (at / f"{key}.key").write_bytes(made)
     for name, key, issuer, serial in (
         ("starfield", "starfield", "", "0"), ("amazon", "amazon", "", "2"), ("crossed", "amazon", "starfield", "3"),
         ("issuing", "issuing", "amazon", "4"), ("leaf", "leaf", "issuing", "5"),

@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509 as library
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from agent.core.aws.endpoints import ALPN_MQTT, Endpoint, Proxy
 from agent.core.failure.failure import FailureClass
@@ -25,6 +25,7 @@ from agent.crypto import x509
 from agent.errors import CloudError
 from agent.iotcore import tls
 from agent.sandbox.account.authority import Authority, KeyPair, fingerprint, key_to_pem, name
+from support.aws.rsa_keys import known_key
 from support.network.servers import floods, hangs_up, resets, says, says_nothing, server, speaks, tls_context
 from support.suite import campaigns
 
@@ -114,20 +115,22 @@ def test_a_server_that_is_not_who_it_should_be_is_named(
 
 
 @cache
-def root_of(key: str) -> dict[str, bytes]:
-    """Return an authority with such a key: the key is `k`, the certificate `c`."""
+def rsa_root() -> dict[str, bytes]:
+    """Return an authority with an RSA key: that is `k`, the certificate `c`."""
     with TemporaryDirectory() as place:
+        key = known_key(2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (Path(place) / "k").write_bytes(key)
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", key, "-nodes", "-sha256", "-days", "9", "-subj", f"/CN={HOST}",
-             "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "k", "-out", "c"],
+            ["openssl", "req", "-x509", "-key", "k", "-sha256", "-days", "9", "-subj", f"/CN={HOST}",
+             "-addext", f"subjectAltName=DNS:{HOST}", "-out", "c"],
             check=True, capture_output=True, cwd=place,
         )  # fmt: skip
         return {name: (Path(place) / name).read_bytes() for name in "kc"}
 
 
-def chain_of(tmp_path: Path, key: str) -> tuple[ssl.SSLContext, TrustBundle]:
-    """Return a server whose chain is an authority with such a key alone, and the bundle that has its root."""
-    for made_once, content in root_of(key).items():
+def chain_of(tmp_path: Path) -> tuple[ssl.SSLContext, TrustBundle]:
+    """Return a server whose chain is an authority with an RSA key alone, and the bundle that has its root."""
+    for made_once, content in rsa_root().items():
         (tmp_path / made_once).write_bytes(content)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.set_ciphers("ALL:@SECLEVEL=0")
@@ -141,7 +144,7 @@ def chain_of(tmp_path: Path, key: str) -> tuple[ssl.SSLContext, TrustBundle]:
 )
 def test_a_chain_that_is_too_weak_is_named_so(tmp_path: Path, key: str, digest: str) -> None:
     """The anchor is there, and nothing is said of a root that is missing; weak anchors are in `test_tls_anchors`."""
-    _, trust = chain_of(tmp_path, "rsa:2048")
+    _, trust = chain_of(tmp_path)
     subprocess.run(
         ["openssl", "req", "-x509", "-CA", "c", "-CAkey", "k", "-newkey", key, "-nodes", f"-{digest}", "-days", "9",
          "-subj", "/CN=server", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "sk", "-out", "sc"],
@@ -162,7 +165,7 @@ def test_a_chain_that_is_too_weak_is_named_so(tmp_path: Path, key: str, digest: 
 @pytest.mark.parametrize("wants_client", [False, True])
 def test_a_chain_that_breaks_a_rule_is_refused(tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool) -> None:
     """What OpenSSL lets pass: an authority's certificate as a server's. See `agent.crypto.server_chain`."""
-    made, trust = chain_of(tmp_path, "rsa:2048")
+    made, trust = chain_of(tmp_path)
     made.minimum_version = made.maximum_version = version
     if wants_client:
         made.verify_mode = ssl.CERT_REQUIRED

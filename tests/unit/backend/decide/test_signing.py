@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store
@@ -21,6 +21,7 @@ from agent.backend.decide.signing import Refused, Signed, Unsigned
 from agent.fleet.decide import issued_ca
 from agent.sandbox.account.own_ca import SandboxKeys, make_ca
 from support.aws.account import DAY, HOUR, MINUTE, NOW
+from support.aws.rsa_keys import known_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,19 +37,16 @@ CALLER = "c1" * 32 + " gw-0042-cert-agent"
 def key_of(kind: str) -> Any:
     """Return a key of a kind that has a name here."""
     match kind:
-        case "P-256" | "P-384" | "P-521":
-            curves = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+        case "P-224" | "P-256" | "P-384" | "P-521" | "secp256k1":
+            curves = {"P-224": ec.SECP224R1(), "P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
+            curves |= {"P-521": ec.SECP521R1(), "secp256k1": ec.SECP256K1()}
             return ec.generate_private_key(curves[kind])
-        case "P-224":
-            return ec.generate_private_key(ec.SECP224R1())
-        case "secp256k1":
-            return ec.generate_private_key(ec.SECP256K1())
         case "Ed25519":
             return ed25519.Ed25519PrivateKey.generate()
         case "DSA":
-            return dsa.generate_private_key(2048)
+            return dsa.generate_private_key(1024)  # noqa: S505 - a longer one takes half a second to find
         case _:
-            return rsa.generate_private_key(public_exponent=65537, key_size=int(kind.removeprefix("RSA ")))
+            return known_key(int(kind.removeprefix("RSA ")))
 
 
 def subject_of(**names: str) -> x509.Name:

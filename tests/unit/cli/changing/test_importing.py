@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from agent import cli
@@ -22,6 +22,7 @@ from agent.errors import MaterialError
 from agent.operations.wiring import open_parts
 from agent.sandbox.account.authority import Authority, fingerprint, name
 from agent.store.store import Store
+from support.aws.rsa_keys import known_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ class Technician:
         self, *roots: Authority, ends: timedelta = 365 * DAY, password: bytes | None = None, bits: int | None = None
     ) -> str:
         """Lay a set onto the stick, with roots, and return its certificate's id; of an RSA key of `bits`, if given."""
-        key = ec.generate_private_key(ec.SECP256R1()) if bits is None else rsa.generate_private_key(65537, bits)
+        key = ec.generate_private_key(ec.SECP256R1()) if bits is None else known_key(bits)
         certificate = DEVICES.issue_client(name("gw"), key.public_key(), NOW - 9 * DAY, NOW + ends)
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         if password is not None:

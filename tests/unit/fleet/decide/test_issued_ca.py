@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -15,6 +14,10 @@ from agent.errors import MaterialError
 from agent.fleet.decide import issued_ca
 from support.aws.account import DAY, HOUR, NOW
 from support.aws.own_signer import Root, usage
+from support.aws.rsa_keys import known_key
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
 YEAR = timedelta(days=365)
 NAME = "iot-cert gateway CA 1"
@@ -28,10 +31,9 @@ def root() -> Root:
     return Root(NOW)
 
 
-@cache
-def key_of(_name: str) -> rsa.RSAPrivateKey:
+def key_of(name: str) -> rsa.RSAPrivateKey:
     """Return a key by a name."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return known_key(2048, ("the CA's", "another").index(name))
 
 
 def public(name: str = "the CA's") -> bytes:
