@@ -194,15 +194,14 @@ class CloudSession:
         if self._status.state is ConnectionState.TAKEN_OVER:
             self._become(ConnectionState.DOWN, "it is being made under another client id")
 
-    def suspend(self, *, connects: bool = True) -> None:
+    def suspend(self) -> None:
         """Let a worker have the client id.
 
-        Args:
-            connects: Whether it may connect. An attempt that is under way is given up then: its CONNECT could come to
-                the broker at any moment, also right before or after the worker's.
+        An attempt that is under way is given up: its CONNECT could come to the broker at any moment, also right before
+        or after the worker's.
         """
         self._suspended = True
-        if connects and self._link is not None and not self._link.up:
+        if self._link is not None and not self._link.up:
             self._connected_at = monotonic()
             self._close(self._link)
 

@@ -162,7 +162,7 @@ class CloudSide:
 
     def lend(self, order: Order) -> Order:
         """Let a worker have the client id, and return its order with what it has to know for that."""
-        self.session.suspend(connects=order.do is not Do.SERVE)
+        self.session.suspend()
         return replace(order, connected_at=self.session.connected_at, configuration=self._facts.config.source)
 
     def take_back(self, end: End) -> None:
