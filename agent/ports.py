@@ -251,7 +251,7 @@ class Store(Protocol):
     def next_number(self) -> int:
         """Return the next generation's number."""
 
-    def save_change(self, record: ChangeRecord, needed: Lasting = ...) -> None:
+    def save_change(self, record: ChangeRecord, needed: Lasting) -> None:
         """Make the record as durable as the next step needs it to be; a change that held goes to the history."""
 
     def stage_key(self, number: int, key_pem: bytes) -> None:
@@ -275,8 +275,8 @@ class Store(Protocol):
     def amend(self, record: ChangeRecord) -> None:
         """Add what became known of a finished change."""
 
-    def prune(self, keep: int, held: frozenset[int]) -> tuple[int, ...]:
-        """Erase old generations, but none that is held, and return their numbers."""
+    def prune(self, keep: int, held: frozenset[int]) -> None:
+        """Erase old generations, but none that is held."""
 
 
 class Reporter(Protocol):

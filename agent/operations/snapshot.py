@@ -132,7 +132,7 @@ def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
 def _on_disk(store: Store, number: int) -> OnDisk:
     try:
         manifest = store.generation(number).manifest
-    except (DamagedError, StoreError):  # one that is not in use keeps no status from being told
+    except StoreError:  # one that is not in use keeps no status from being told
         return OnDisk(generation=number)
     return OnDisk(generation=number, certificate_id=manifest.certificate_id, not_after=manifest.not_after)
 

@@ -70,7 +70,7 @@ class Store:
         retired_keys: The keys of certificates that were retired.
     """
 
-    def __init__(self, state_dir: Path, modes: durable.Modes | None = None) -> None:
+    def __init__(self, state_dir: Path) -> None:
         """Open an existing state directory for reading.
 
         Raises:
@@ -81,8 +81,8 @@ class Store:
         self._lock: int | None = None
         try:
             self._directory = GenerationDirectory(self._root)
-            self.modes = modes or durable.Modes()
-            self._shared = modes or _shared_with_group(self._root) or self.modes
+            self.modes = durable.Modes()
+            self._shared = _shared_with_group(self._root) or self.modes
         except BaseException:
             descriptors.release(self._root)
             raise
@@ -210,7 +210,7 @@ class Store:
         highest = max(taken, default=0)
         return highest + 1 if highest < generations.LAST else next(n for n in count(1) if n not in taken)
 
-    def save_change(self, record: ChangeRecord, needed: Lasting = Lasting.NOW) -> None:
+    def save_change(self, record: ChangeRecord, needed: Lasting) -> None:
         """Make the record of the change in flight as durable as it needs to be.
 
         A change that held needs no record besides its line in the history: once that is durable it is over, whatever
@@ -307,8 +307,8 @@ class Store:
         if record.kind.makes_a_generation and number in listing.final and self.current() != number:
             durable.rename(self._directory.fd, generations.final_name(number), generations.rejected_name(number))
 
-    def prune(self, keep: int, held: frozenset[int] = frozenset()) -> tuple[int, ...]:
-        """Erase generations beyond current, previous and the `keep` newest others; return their numbers.
+    def prune(self, keep: int, held: frozenset[int]) -> None:
+        """Erase generations beyond current, previous and the `keep` newest others.
 
         Args:
             keep: How many others are kept.
@@ -327,7 +327,6 @@ class Store:
         for number in listing.rejected[:-1]:
             generations.erase(self._directory.fd, generations.rejected_name(number))
         self._journal.shorten()
-        return (*others[keep:], *listing.rejected[:-1])
 
 
 def _shared_with_group(root: int) -> durable.Modes | None:

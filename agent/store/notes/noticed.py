@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode
 from agent.core.report.notices import Noticed
-from agent.errors import DamagedError, StoreError
+from agent.errors import StoreError
 from agent.store.files import disk, durable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def read(state_dir: Path) -> Noticed:
     try:
         with disk.directory(str(state_dir)) as root:
             return decode(disk.read(root, NOTICED, _MAX), NOTICED, limit=_MAX).record(Noticed)
-    except (FileNotFoundError, DamagedError, StoreError, PlainError):
+    except (FileNotFoundError, StoreError, PlainError):
         return Noticed()
 
 

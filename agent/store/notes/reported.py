@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from agent.errors import DamagedError, StoreError
+from agent.errors import StoreError
 from agent.store.files import disk, durable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def read(state_dir: Path) -> str:
     try:
         with disk.directory(str(state_dir)) as root:
             return disk.read(root, TOLD, _MAX).decode("ascii", "replace").strip()[:64]
-    except (FileNotFoundError, DamagedError, StoreError):
+    except (FileNotFoundError, StoreError):
         return ""
 
 

@@ -231,7 +231,7 @@ def carry_out(path: Path, plan: Plan) -> None:
             driver = Driver(store=store, plan=plan, record=record)
             driver.save(record)
             driver.go()
-        take(store, "prune", lambda store: store.prune(plan.keep))
+        take(store, "prune", lambda store: store.prune(plan.keep, frozenset()))
 
 
 def had_effect(path: Path, plan: Plan, step: str) -> bool | None:

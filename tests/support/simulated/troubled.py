@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent.core.change.lasting import Lasting
 from agent.core.change.reserve import Standing
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store.room import Room
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from agent.core.change.lasting import Lasting
     from agent.core.change.lifecycle import ChangeRecord, Phase
 
 NO_ROOM = StoreError("Cannot write there: No space left on device.", hint="Free some space on this file system.")
@@ -154,7 +154,7 @@ class TroubledStore(_Troubled):
         self.others = _Troubled(store, disk, store.others)
         self.retired_keys = _Troubled(store, disk, store.retired_keys)
 
-    def save_change(self, record: ChangeRecord, needed: Lasting = Lasting.NOW) -> None:
+    def save_change(self, record: ChangeRecord, needed: Lasting) -> None:
         """Save it, unless the power fails first."""
         self._disk.watch(record, saved=False)
         self._call("save_change", partial(self._store.save_change, record, needed))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.core.change import damaged_records
+from agent.core.change.lasting import Lasting
 from agent.core.change.lifecycle import Issued, Phase
 from agent.core.change.records import encode_record
 from agent.core.change.reserve import SPENT, Standing
@@ -43,7 +44,7 @@ def test_recovery_makes_what_is_missing_and_nothing_twice(store: Store, path: Pa
 def test_recovery_makes_none_while_a_change_is_in_flight(store: Store, path: Path) -> None:
     """It may be waiting for just that room."""
     shutil.rmtree(path / "reserve")
-    store.save_change(scenario("rotation").plan.first_record())
+    store.save_change(scenario("rotation").plan.first_record(), Lasting.NOW)
     store.recover(NOW)
     assert store.room.reserve() is Standing.MISSING
 
@@ -79,7 +80,7 @@ def test_recovery_goes_to_a_whole_generation_on_the_reserve(
 def test_pruning_and_recovery_leave_the_reserve_alone(store: Store, path: Path) -> None:
     """It is neither litter nor an old generation."""
     before = snapshot(path / "reserve")
-    store.prune(0)
+    store.prune(0, frozenset())
     store.recover(NOW)
     assert snapshot(path / "reserve") == before
 
@@ -247,7 +248,7 @@ def test_a_disk_that_takes_no_line_keeps_no_agent_from_starting(
 def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(store: Store) -> None:
     """A key that was staged for no change is erased."""
     ours = material(4)
-    store.save_change(scenario("rotation").plan.first_record())
+    store.save_change(scenario("rotation").plan.first_record(), Lasting.NOW)
     for number in (4, 9):
         store.stage_key(number, ours.key_pem)
     notes = store.recover(NOW).notes
@@ -259,7 +260,7 @@ def test_an_unproven_generation_never_becomes_current_by_recovery(store: Store, 
     """When current is damaged, a whole but unproven generation in flight is passed over."""
     ours = material(4)
     record = replace(scenario("rotation").plan.first_record(), phase=Phase.PREPARED)
-    store.save_change(record)
+    store.save_change(record, Lasting.NOW)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)
     (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
     store.recover(NOW)
@@ -270,7 +271,7 @@ def test_a_proven_generation_in_flight_is_the_first_to_go_to(store: Store, path:
     """It is newer and works."""
     ours = material(4)
     record = replace(scenario("rotation").plan.first_record(), phase=Phase.PROVEN)
-    store.save_change(record)
+    store.save_change(record, Lasting.NOW)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)
     (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
     store.recover(NOW)
@@ -282,7 +283,7 @@ def test_a_condemned_generation_never_becomes_current_by_recovery(store: Store, 
     ours = material(4)
     first = scenario("rollback").plan.first_record()
     record = replace(first, generation=4, base=3, phase=Phase.DEPLOYED, condemned=scripts.REFUSED)
-    store.save_change(record)
+    store.save_change(record, Lasting.NOW)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)
     (path / "current").unlink()
     store.recover(NOW)

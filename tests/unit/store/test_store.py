@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from agent.core.change.lasting import Lasting
 from agent.core.change.lifecycle import good_times
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError
@@ -162,7 +163,7 @@ def test_numbers_only_grow_even_after_pruning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("keep", "left"), [(0, (2, 3)), (1, (1, 2, 3)), (9, (1, 2, 3))])
 def test_pruning_keeps_current_previous_and_so_many_more(store: Store, keep: int, left: tuple[int, ...]) -> None:
     """Those in use are never counted."""
-    store.prune(keep)
+    store.prune(keep, frozenset())
     assert _finals(store) == left
 
 
@@ -170,7 +171,7 @@ def test_pruning_keeps_what_is_in_use_however_old(store: Store) -> None:
     """Current and previous need not be the newest."""
     store.roll_back(2, 3)
     assert (store.current(), store.previous()) == (2, 1)
-    assert store.prune(0) == (3,)
+    store.prune(0, frozenset())
     assert _finals(store) == (1, 2)
 
 
@@ -202,7 +203,7 @@ def test_a_directory_inside_an_old_generation_is_erased_with_it(path: Path) -> N
     (path / "generations" / "000001" / "backup" / "key.pem").write_bytes(b"a copy")
     with Store(path) as store:
         store.lock()
-        assert store.prune(0) == (1,)
+        store.prune(0, frozenset())
         assert store.recover(NOW).notes == ()
         assert _finals(store) == (2, 3)
 
@@ -212,16 +213,16 @@ def test_a_generation_that_is_half_erased_has_the_name_of_none(store: Store, mon
     with monkeypatch.context() as stubborn:
         stubborn.setattr(os, "rmdir", refuse)
         with pytest.raises(StoreError):
-            store.prune(0)
+            store.prune(0, frozenset())
     assert (_finals(store), store.numbers().staged) == ((2, 3), (1,))
-    store.prune(0)
+    store.prune(0, frozenset())
     assert store.numbers().staged == ()
 
 
 def test_pruning_again_erases_what_was_left(store: Store, path: Path) -> None:
     """A directory that an earlier try renamed and could not erase is not forgotten."""
     (path / "generations" / "000001").rename(path / "generations" / ".000001")
-    store.prune(0)
+    store.prune(0, frozenset())
     assert store.numbers().staged == ()
 
 
@@ -258,7 +259,7 @@ def test_the_group_may_read_generations_where_the_state_directory_lets_it_in(
     with Store(path) as store:
         store.lock()
         store.stage_key(1, material(1).key_pem)
-        store.save_change(Plan(generation=1, base=None, kind=Kind.ENROLL).first_record())
+        store.save_change(Plan(generation=1, base=None, kind=Kind.ENROLL).first_record(), Lasting.NOW)
     generations = path / "generations"
     modes = {stat.S_IMODE(item.stat().st_mode) for item in (generations, generations / ".000001")}
     assert modes == {directory}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.change.lasting import Lasting
 from agent.core.change.lifecycle import MAX_REQUESTS
 from agent.core.change.records import encode_outcome
 from agent.errors import DamagedError
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 def test_a_change_is_read_back(store: Store) -> None:
     """What was saved is found, secret and all."""
     record = scenario("rotation").plan.first_record()
-    store.save_change(record)
+    store.save_change(record, Lasting.NOW)
     assert store.change() == record
 
 
 def test_a_change_with_a_very_long_message_can_be_read_back(store: Store) -> None:
     """A service's own text may be in it, and must not make the record unreadable."""
     long = replace(scripts.REFUSED, message="x" * 100_000, remedy="y" * 100_000)
-    store.save_change(replace(scenario("rotation").plan.first_record(), failure=long))
+    store.save_change(replace(scenario("rotation").plan.first_record(), failure=long), Lasting.NOW)
     found = store.change()
     assert found is not None
     assert found.failure is not None
@@ -67,7 +68,7 @@ def test_a_line_of_a_newer_agent_is_passed_over(store: Store, path: Path) -> Non
 def test_finishing_twice_writes_one_line(store: Store) -> None:
     """A crash between the line and the clearing is repeated without harm."""
     record = store.history()[-1]
-    store.save_change(record)
+    store.save_change(record, Lasting.NOW)
     store.finish(record)
     assert [item.id for item in store.history()].count(record.id) == 1
     assert store.change() is None
@@ -96,10 +97,10 @@ def test_a_long_history_is_shortened_to_the_newest(store: Store, monkeypatch: py
     """Only when it is longer by the slack."""
     monkeypatch.setattr(change_log, "HISTORY_KEPT", 2)
     monkeypatch.setattr(change_log, "HISTORY_SLACK", 1)
-    store.prune(3)
+    store.prune(3, frozenset())
     assert len(store.history()) == 3
     monkeypatch.setattr(change_log, "HISTORY_SLACK", 0)
-    store.prune(3)
+    store.prune(3, frozenset())
     assert [record.generation for record in store.history()] == [2, 3]
 
 
@@ -111,10 +112,10 @@ def test_a_shortened_history_forgets_no_certificate_that_is_to_be_retired(
         store.finish(make.finished(id=f"of-{left}", replaces=left * 64, retired_at=retired_at))
     monkeypatch.setattr(change_log, "HISTORY_KEPT", 1)
     monkeypatch.setattr(change_log, "HISTORY_SLACK", 0)
-    store.prune(3)
+    store.prune(3, frozenset())
     assert [record.replaces for record in store.history()] == ["a" * 64, "c" * 64, "d" * 64]
     monkeypatch.setattr(change_log, "OWED_KEPT", 1)
-    store.prune(3)
+    store.prune(3, frozenset())
     assert [record.replaces for record in store.history()] == ["c" * 64, "d" * 64]
 
 
@@ -135,7 +136,7 @@ def test_a_history_that_is_larger_than_what_is_read_is_read_from_its_end(path: P
         assert history[-1].id == "of-9999"
         assert 2_000 < len(history) < 4_000
         assert [record.generation for record in history] == list(range(history[0].generation, 10_004))
-        store.prune(3)
+        store.prune(3, frozenset())
         assert [record.id for record in store.history()] == [f"of-{item}" for item in range(9_600, 10_000)]
     assert not (path / "history.jsonl.damaged").exists()
 
@@ -145,7 +146,7 @@ def test_a_history_of_long_lines_is_shortened_before_it_is_longer_than_what_is_r
     (path / "history.jsonl").write_bytes(lines_of(200, MAX_REQUESTS))
     with Store(path) as store:
         store.lock()
-        store.prune(3)
+        store.prune(3, frozenset())
         kept = store.history()
         assert kept[-1].id == "of-199"
         assert 50 < len(kept) < 100

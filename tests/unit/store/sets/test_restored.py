@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.change.lasting import Lasting
 from agent.core.values import Kind
 from agent.store.store import Store
 from support.crashkit.material import NOW, material
@@ -118,7 +119,7 @@ def test_a_set_that_no_record_speaks_of_was_final_once_unless_a_change_may_have_
     """What a damaged record has made is of a number that is not known."""
     (path / "history.jsonl").unlink()
     assert store.others.committed() == {1, 2, 3}
-    store.save_change(replace(scenario("rotation").plan.first_record(), generation=3))
+    store.save_change(replace(scenario("rotation").plan.first_record(), generation=3), Lasting.NOW)
     assert store.others.committed() == {1, 2}
     (path / "change.json").write_bytes(ZEROS)
     assert store.others.committed() == set()

@@ -182,5 +182,5 @@ def test_a_disk_that_fails_is_told(path: Path, store: Store, monkeypatch: pytest
         with pytest.raises(StoreError, match="Input/output error"):
             store.retired_keys.destroy({certificate(2)})
     assert (store.current(), store.previous()) == (3, 1)
-    store.prune(9)
+    store.prune(9, frozenset())
     assert holders(path, 2) == []
