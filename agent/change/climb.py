@@ -52,7 +52,7 @@ class Climber:
         attempts: tuple[ladder.Attempt, ...] = ()
         vending = self._settings.vending
         while True:
-            move = ladder.climb(attempts, vending=vending.readmit if vending is not None else "")
+            move = ladder.climb(attempts, readmit=vending.readmit if vending is not None else None)
             self._tell("ladder", f"{sentence_of(move.why.rstrip('.'))}.")
             if move.try_next is None:
                 return move

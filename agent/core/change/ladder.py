@@ -104,7 +104,7 @@ def missing(rung: Rung, why: str) -> Attempt:
 
 @frozen
 class Climb:
-    """What to do after the attempts so far: exactly one of `try_next` and `use`, or neither, to wait.
+    """What to do after the attempts so far: `try_next`, or `use`, or to wait where both are None.
 
     Attributes:
         try_next: The rung to try now.
@@ -135,13 +135,13 @@ def refused_before(history: Sequence[ChangeRecord], laid: datetime | None, now: 
     return last.failure if recent and not another else None
 
 
-def climb(attempts: tuple[Attempt, ...], *, vending: str = "") -> Climb:
+def climb(attempts: tuple[Attempt, ...], *, readmit: str | None = None) -> Climb:
     """Decide the next move of the ladder.
 
     Args:
         attempts: The attempts so far, in order.
-        vending: Of a gateway that enrols by a vending machine, and not by a claim certificate: what the operator runs
-            for another token.
+        readmit: The command by which the operator gets another token for the vending machine; None for a gateway that
+            enrols by a claim certificate.
     """
     if not attempts:
         return Climb(try_next=Rung.CURRENT, why="the current set is tried first")
@@ -151,13 +151,13 @@ def climb(attempts: tuple[Attempt, ...], *, vending: str = "") -> Climb:
         return _without_the_root(attempts)
     if last.failure is None:
         return Climb(use=last.rung, why=f"{name} {'ready' if last.rung is Rung.VENDING else 'accepted'}")
-    following = _following(attempts, Rung.SALVAGED if vending else Rung.CLAIM)
+    following = _following(attempts, Rung.CLAIM if readmit is None else Rung.SALVAGED)
     nothing_saved = last.rung is Rung.SALVAGED and _is_of_the_set(last.failure)
-    if vending and nothing_saved:
+    if readmit is not None and nothing_saved:
         following = Rung.VENDING
     if following is None:
         at_the_end = nothing_saved or last.rung is Rung.VENDING
-        return _top(attempts, vending) if at_the_end else Climb(why=_reason(attempts))
+        return _top(attempts, readmit) if at_the_end else Climb(why=_reason(attempts))
     met = last.failure.message
     return Climb(try_next=following, why=met if _is_missing(last) else f"{name} not accepted: {met}")
 
@@ -244,7 +244,7 @@ def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
     )
 
 
-def _top(attempts: tuple[Attempt, ...], readmit: str) -> Climb:
+def _top(attempts: tuple[Attempt, ...], readmit: str | None) -> Climb:
     met = [attempt for attempt in attempts if attempt.failure and not _is_missing(attempt)]
     # Anchors that do not know the server say nothing of what it would have said to the certificate beside them.
     sets = [item for item in met if item.rung is not Rung.VENDING and not may_be_the_anchors(item.failure)]
@@ -261,7 +261,7 @@ def _top(attempts: tuple[Attempt, ...], readmit: str) -> Climb:
     return Climb(why=why)
 
 
-def _remedy(met: Sequence[Attempt], last: Rung, readmit: str) -> str:
+def _remedy(met: Sequence[Attempt], last: Rung, readmit: str | None) -> str:
     """Return what a person can do; a certificate of the gateway's own can be activated again where one was tried."""
     own = any(attempt.rung not in {Rung.CLAIM, Rung.VENDING} for attempt in met)
     if last is Rung.VENDING:

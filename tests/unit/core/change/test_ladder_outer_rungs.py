@@ -56,10 +56,10 @@ def bought(*failures: Failure | None) -> tuple[Attempt, ...]:
 def test_the_vending_machine_comes_last_and_no_claim_is_looked_for() -> None:
     """What can be salvaged goes before what costs a token."""
     for met, rung in (((), Rung.CURRENT), ((GONE,), Rung.PREVIOUS), ((GONE, REFUSED), Rung.SALVAGED)):
-        assert decided(climb(bought(*met), vending=READMIT)) == (rung, None)
+        assert decided(climb(bought(*met), readmit=READMIT)) == (rung, None)
     for salvaged in (GONE, *OTHER_SERVER):  # which other anchors are left there says nothing of the machine's address
-        assert decided(climb(bought(HUNG_UP, REFUSED, salvaged), vending=READMIT)) == (Rung.VENDING, None)
-    move = climb(bought(HUNG_UP, REFUSED, GONE, None), vending=READMIT)
+        assert decided(climb(bought(HUNG_UP, REFUSED, salvaged), readmit=READMIT)) == (Rung.VENDING, None)
+    move = climb(bought(HUNG_UP, REFUSED, GONE, None), readmit=READMIT)
     assert (decided(move), move.why) == ((None, Rung.VENDING), "the vending machine is ready")
 
 
@@ -67,13 +67,13 @@ def test_the_vending_machine_comes_last_and_no_claim_is_looked_for() -> None:
 def test_a_failure_of_the_path_shows_no_token(failure: Failure) -> None:
     """On no rung before."""
     for before in ((), (GONE,), (HUNG_UP, GONE)):
-        assert decided(climb(bought(*before, failure), vending=READMIT)) == (None, None)
+        assert decided(climb(bought(*before, failure), readmit=READMIT)) == (None, None)
 
 
 @pytest.mark.parametrize("failure", [GONE, TOKEN_REFUSED, UNHEARD, NO_ROUTE, UNTRUSTED, BUSY])
 def test_what_keeps_the_vending_machine_away_hides_nothing(failure: Failure) -> None:
     """The sets were turned away all the same; a person is told of both, and of a token."""
-    move = climb(bought(HUNG_UP, GONE, UNAUTHORISED, failure), vending=READMIT)
+    move = climb(bought(HUNG_UP, GONE, UNAUTHORISED, failure), readmit=READMIT)
     assert decided(move) == (None, Rung.TECHNICIAN)
     assert (failure.message.rstrip(".") in move.why) == (failure is not GONE)
     assert move.remedy == VENDING_REMEDY.format(readmit=READMIT)
@@ -81,9 +81,9 @@ def test_what_keeps_the_vending_machine_away_hides_nothing(failure: Failure) -> 
 
 def test_without_any_set_a_machine_that_does_not_answer_is_waited_for() -> None:
     """And one that refuses the token calls a person, as does none."""
-    assert climb(bought(GONE, GONE, GONE, UNHEARD), vending=READMIT) == Climb(why="It does not answer.")
+    assert climb(bought(GONE, GONE, GONE, UNHEARD), readmit=READMIT) == Climb(why="It does not answer.")
     for failure in (GONE, TOKEN_REFUSED):
-        move = climb(bought(GONE, GONE, GONE, failure), vending=READMIT)
+        move = climb(bought(GONE, GONE, GONE, failure), readmit=READMIT)
         assert (move.use, move.remedy) == (Rung.TECHNICIAN, NEVER_SOLD_REMEDY.format(readmit=READMIT))
 
 
