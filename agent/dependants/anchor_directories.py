@@ -95,11 +95,11 @@ def _files(copy: Copy, content: bytes) -> dict[str, bytes]:
     """Return the files of a directory; who rendered them is as little trusted as the user that it ran as.
 
     Raises:
-        PlainError: They are none.
+        PlainError: They have other names than such a directory's files.
     """
     node = decode(content, "the anchors", limit=copies.MAX_COPY)
     if not all(_NAMES[copy.format].fullmatch(name) for name in node.names()):
-        raise PlainError("the anchors have names that are none.")
+        raise PlainError("the anchors have names that no such directory holds.")
     return {name: node.text(name, limit=MAX_FILE).encode() for name in node.names()}
 
 

@@ -328,7 +328,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _filled(path: Path, what: str, read: Callable[[], bytes]) -> bytes:
-    """The engine asks for material in the middle of a change, where a bad file is no configuration error any more."""
+    """Return what a file holds; where there is nothing the material is at fault, as a change may be under way."""
     try:
         data = read()
     except ConfigError as error:

@@ -70,7 +70,7 @@ def daemon(argv: list[str]) -> str | None:
 
 
 def plain(argv: list[str]) -> argparse.Namespace | None:
-    """Return what the parser would make of such a command line; it takes longer than what they ask for."""
+    """Return what the parser would make of a light command line: making the parser takes longer than such a command."""
     from pathlib import Path  # noqa: PLC0415
     from types import SimpleNamespace  # noqa: PLC0415
 

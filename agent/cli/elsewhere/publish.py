@@ -21,6 +21,7 @@ from agent.core.trust import anchor_lint
 from agent.crypto import x509
 from agent.crypto.root_lists import known
 from agent.errors import ConfigError, MaterialError, RefusedError
+from agent.store.files import durable
 
 if TYPE_CHECKING:
     import argparse
@@ -116,7 +117,6 @@ def _now() -> datetime:
 
 def publish(arguments: argparse.Namespace, output: Output) -> Exit:
     """Make a repository, or sign it again, once the bundle has been checked."""
-    from agent.store.files import durable  # noqa: PLC0415 - they bring python-tuf along
     from agent.trust import archives, tuf_publisher  # noqa: PLC0415 - they bring python-tuf along
 
     archive: Path | None = arguments.archive

@@ -55,6 +55,7 @@ class _Entry:
         refusal: What ends it without a change of its own, once and for all.
         waits: What it waits for, in words, or empty.
         asking: Whether an update is under way.
+        tried: The last answer that was sent, accepted or not.
     """
 
     execution: jobs.Execution

@@ -58,8 +58,8 @@ class FleetCalls:
             follows.
         withdraw: An execution is gone: what it ordered is not begun any more. Takes `Execution.order`.
         suggest: Take the renewal window that the fleet suggests into account; None when it suggests none.
-        retired: The cloud deactivated a certificate, and a worker is to write that down; `Retirements.conclude`
-            follows.
+        retired: The cloud deactivated a certificate, and a worker is to write that down;
+            `RetirementRequests.conclude` follows.
         unregistered: The cloud never registered a certificate that was to be retired; the same.
         not_retired: A request to do so was refused, or not answered. Takes a sentence, and the exit code for a client
             that waits.

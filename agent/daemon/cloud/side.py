@@ -185,7 +185,7 @@ class CloudSide:
             self._queue.submit(Order(do=Do.CLIMB, reason=refusal or doubt, origin=Origin.LADDER))
 
     def retire_all(self, over: bool) -> int:  # noqa: FBT001 - a client's word
-        """Ask for the retirement of everything left behind, now; see `Retirements.order_all`."""
+        """Ask for the retirement of everything left behind, now; see `RetirementRequests.order_all`."""
         count = self.fleet.retirements.order_all(over=over)
         self._loop.post(self._calls.look)
         return count

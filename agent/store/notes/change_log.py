@@ -142,7 +142,7 @@ class Journal:
         return now, None if now == mark else tuple(record for _, record in _parse(data))
 
     def _lines(self) -> tuple[Line, ...]:
-        """Return the lines and what they say, read again only when the file has changed: every decision looks here."""
+        """Return the lines and what they say, parsed anew only once the file has changed: each decision looks here."""
         data = self._data()
         if self._cache is None or self._cache[0] != data:
             self._cache = (data, tuple(_parse(data)))

@@ -72,8 +72,8 @@ def run(
     """Run a program to its end.
 
     What it started and left behind in sessions of its own is ended with it when its time is over: it has a control
-    group of its own where there may be one, and this process adopts orphans meanwhile, so that nothing which descends
-    from it gets out of sight elsewhere.
+    group of its own where there may be one, and this process adopts orphans from its first program on, so that nothing
+    which descends from it gets out of sight elsewhere.
 
     Args:
         command: The program, by an absolute path, and its arguments.

@@ -1,4 +1,4 @@
-"""Waiting no longer than that for what has no end of its own, as the C library's look-up of a name."""
+"""Waiting for at most so many seconds for what may never end, such as the C library's look-up of a name."""
 
 from __future__ import annotations
 

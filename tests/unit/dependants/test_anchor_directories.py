@@ -226,7 +226,7 @@ def test_the_agents_user_renders_it_and_is_not_trusted(house: AnchorHouse) -> No
     assert held(to) == HASHES
     for name in ("../x", "a/b.0", "ce5e74ef.0/", "", ".", MARK):
         found = unfold(house.copies, [encode({name: "x"})], {})
-        assert "names that are none" in found.problems[0]
+        assert "names that no such directory holds" in found.problems[0]
     for garbage in (b"", b"[]", b'{"ce5e74ef.0": 1}'):
         assert unfold(house.copies, [garbage], {}).problems[0].startswith("the anchors")
 
