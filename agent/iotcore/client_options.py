@@ -65,7 +65,7 @@ class Timeouts:
     sign_of_life: int = 10
 
 
-def timeouts(connect: timedelta, request: timedelta) -> Timeouts:
+def timeouts_of(connect: timedelta, request: timedelta) -> Timeouts:
     """Return the timeouts that the configuration's two mean."""
     seconds = connect.total_seconds()
     return Timeouts(connect=seconds, connack=min(20.0, seconds), request=request.total_seconds())

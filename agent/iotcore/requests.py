@@ -112,14 +112,14 @@ class Requests:
             raise CloudError(request_failure(RETIRE, error, lost=self._lost.is_set())) from None
         check_accepted(RETIRE, reply.topic, reply.payload or b"")
 
-    def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
-        """Subscribe to each topic and return those that the broker refuses.
+    def denied(self, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Subscribe to each wanted topic and return those that the broker refuses.
 
         Raises:
             CloudError: There was no answer.
         """
         refused = []
-        for topic in topics:
+        for topic in wanted:
             packet = mqtt5.SubscribePacket(
                 subscriptions=[mqtt5.Subscription(topic_filter=topic, qos=mqtt5.QoS.AT_LEAST_ONCE)]
             )

@@ -148,9 +148,9 @@ def _connector(config: Config) -> Connector:
 
 
 def _waits(config: Config) -> Timeouts:
-    from agent.iotcore.client_options import timeouts  # noqa: PLC0415
+    from agent.iotcore.client_options import timeouts_of  # noqa: PLC0415
 
-    return timeouts(config.connect_timeout, config.request_timeout)
+    return timeouts_of(config.connect_timeout, config.request_timeout)
 
 
 def _find_state(config: Config, *, create: bool) -> None:
@@ -288,7 +288,7 @@ def _authorities(config: Config, enrollment: EnrollmentConfig, *others: TrustBun
     return (_usable(str(enrollment.ca), lambda: x509.read_anchors(data), "See `enrollment.ca`."),)
 
 
-def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Vending | None:
+def _vending(config: Config, enrolled_with: Callable[[], Mapping[str, str]]) -> Vending | None:
     enrollment = config.enrollment
     if enrollment is None or enrollment.token is None:
         return None
@@ -301,7 +301,7 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
         return Machine(url=enrollment.url, authorities=authorities, proxy=config.proxy, timeouts=_waits(config))
 
     def open_session(anchors: TrustBundle) -> Session:
-        purse = Purse(serial=parameters()[readmission.SERIAL], token=load_token(path))
+        purse = Purse(serial=enrolled_with()[readmission.SERIAL], token=load_token(path))
         known = _authorities(config, enrollment, anchors)
         return by_known_anchors(known, lambda found: connect(machine(found), purse, config.target, anchors))
 

@@ -130,7 +130,7 @@ def end_of(pid: int) -> int:
 def _waited_for(pid: int) -> int:
     import threading  # noqa: PLC0415 - only where the kernel cannot
 
-    ended, telling = os.pipe2(os.O_CLOEXEC)
+    waited, telling = os.pipe2(os.O_CLOEXEC)
 
     def wait() -> None:
         with suppress(ChildProcessError):
@@ -138,4 +138,4 @@ def _waited_for(pid: int) -> int:
         os.close(telling)
 
     threading.Thread(target=wait, name=f"end of {pid}", daemon=True).start()
-    return ended
+    return waited

@@ -12,7 +12,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.values import Candidate
 from agent.errors import CloudError
 from agent.iotcore.broker import Broker
-from agent.iotcore.client_options import Connector, timeouts
+from agent.iotcore.client_options import Connector, timeouts_of
 from agent.sandbox.replies.faults import Effect, Fault, Operation
 from agent.store.store import Store
 
@@ -33,7 +33,7 @@ def test_no_answer_within_a_short_patience_is_no_session_that_broke(enrolled: Ga
         name="the application", credential=found.credential, trust=found.trust, client_id=THING, thing_name=THING
     )
     enrolled.cloud.faults.add(Fault(operation=Operation.CONNECT, effect=Effect.HOSTILE, payload=answer))
-    patience = timeouts(timedelta(seconds=1), timedelta(seconds=1))
+    patience = timeouts_of(timedelta(seconds=1), timedelta(seconds=1))
     with pytest.raises(CloudError) as caught:
         Broker(lambda: Connector(load(enrolled.config).target, patience)).connect(candidate)
     assert caught.value.failure.code == "connack-timeout"

@@ -97,11 +97,11 @@ def show(output: Output, name: str, findings: tuple[anchor_lint.AnchorFinding, .
 
 def _shortened(findings: tuple[anchor_lint.AnchorFinding, ...]) -> Iterator[anchor_lint.AnchorFinding]:
     """Return findings for a screen: of what is mere information, one of a kind and how many more."""
-    counted = Counter(finding.code for finding in findings)
+    unshown = Counter(finding.code for finding in findings)
     for finding in findings:
         if finding.severity is not anchor_lint.Severity.INFORMATION:
             yield finding
-        elif (more := counted.pop(finding.code, 0) - 1) >= 0:
+        elif (more := unshown.pop(finding.code, 0) - 1) >= 0:
             rest = f" So {'does' if more == 1 else 'do'} {more} more." if more else ""
             yield replace(finding, message=f"{finding.message}{rest}")
 

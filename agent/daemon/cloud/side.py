@@ -28,7 +28,7 @@ from agent.daemon.cloud.session import CloudSession, SessionCalls
 from agent.daemon.cloud.token_watch import TokenWatch
 from agent.daemon.cloud.visits import Visits
 from agent.daemon.loop import Alarm
-from agent.iotcore.client_options import Connector, timeouts
+from agent.iotcore.client_options import Connector, timeouts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,5 +280,5 @@ class CloudSide:
 
 
 def _connector(config: Config) -> Connector:
-    waits = timeouts(config.connect_timeout, config.request_timeout)
+    waits = timeouts_of(config.connect_timeout, config.request_timeout)
     return Connector(config.target, waits, small_client_hello=config.small_client_hello)

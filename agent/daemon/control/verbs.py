@@ -6,7 +6,7 @@ for anything in the daemon's own time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from agent.core.change import probation, verbs
 from agent.core.change.progress import Progress
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from agent.daemon.control.followers import Followers
     from agent.daemon.facts import GatewayFacts
 
+    _CarryOut = Callable[["ControlVerbs", Client, ControlRequest], None]
 
 _READ = frozenset({"status", "history"})
 _TRIES = frozenset({"examine", "rehearse"})  # what changes nothing, and may be asked for every minute
@@ -101,24 +102,10 @@ class ControlVerbs:
         Raises:
             AgentError: It is refused, or cannot be done.
         """
-        verbs: dict[str, Callable[[Client, ControlRequest], None]] = {
-            "status": self._status,
-            "history": self._history,
-            "rotate": self._order,
-            "enroll": self._order,
-            "rollback": self._order,
-            "confirm": self._confirm,
-            "rehearse": self._rehearse,
-            "examine": self._examine,
-            "go-on": self._go_on,
-            "retire": self._retire,
-            "drop": self._drop_retirement,
-            "pause": self._pause,
-            "resume": self._resume,
-        }
-        verb = verbs.get(request.verb)
-        if verb is None:
-            client.refuse(f"There is no request {request.verb[:40]!r}.", f"Known: {', '.join(verbs)}.", Exit.USAGE)
+        carry_out = self._VERBS.get(request.verb)
+        if carry_out is None:
+            known = ", ".join(self._VERBS)
+            client.refuse(f"There is no request {request.verb[:40]!r}.", f"Known: {known}.", Exit.USAGE)
         elif request.verb not in _READ and client.role < Role.ADMIN:
             text = "Only root and members of the group iot-cert-admin may change anything."
             self._calls.audit.refused(client.peer, request.verb, text)
@@ -128,15 +115,13 @@ class ControlVerbs:
                 client.send(AcceptedMessage())
             self._early.append((client, request))  # it is judged by what is on disk, which was not looked at yet
         else:
-            self._carry_out(verb, client, request)
+            self._carry_out(carry_out, client, request)
 
-    def _carry_out(
-        self, verb: Callable[[Client, ControlRequest], None], client: Client, request: ControlRequest
-    ) -> None:
+    def _carry_out(self, verb: _CarryOut, client: Client, request: ControlRequest) -> None:
         try:
             if request.verb not in _READ | _TRIES:
                 self._calls.audit.taken(_asker(client, request), _ordered(request))
-            verb(client, request)
+            verb(self, client, request)
         except AgentError as error:
             self._calls.audit.refused(client.peer, request.verb, str(error))
             raise
@@ -312,6 +297,22 @@ class ControlVerbs:
     def _resume(self, client: Client, _request: ControlRequest) -> None:
         self._calls.set_pause(None)
         client.end(ResumedMessage())
+
+    _VERBS: ClassVar[dict[str, _CarryOut]] = {
+        "status": _status,
+        "history": _history,
+        "rotate": _order,
+        "enroll": _order,
+        "rollback": _order,
+        "confirm": _confirm,
+        "rehearse": _rehearse,
+        "examine": _examine,
+        "go-on": _go_on,
+        "retire": _retire,
+        "drop": _drop_retirement,
+        "pause": _pause,
+        "resume": _resume,
+    }
 
 
 def _ordered(request: ControlRequest) -> str:

@@ -189,14 +189,14 @@ def _adopt_orphans() -> None:
 
 def _descendants(of: int) -> frozenset[int]:
     """Return the processes that descend from one, ended ones that are still to be reaped included."""
-    children: dict[int, list[int]] = {}
+    children_of: dict[int, list[int]] = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - numbers are wanted, no paths
         with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - a third of the cost
             fields = file.read().rpartition(b")")[2].split(None, 2)  # IndexError: it has ended meanwhile
-            children.setdefault(int(fields[1]), []).append(int(pid))
+            children_of.setdefault(int(fields[1]), []).append(int(pid))
     found, left = set(), [of]
     while left:
-        new = children.pop(left.pop(), [])
+        new = children_of.pop(left.pop(), [])
         found.update(new)
         left += new
     return frozenset(found)
