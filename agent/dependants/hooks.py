@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from agent.config.values import GATES_DIRECTORY, HOOKS_DIRECTORY
 from agent.core.dependants import MAX_HOOKS, MAX_PROBLEM
 from agent.core.text import printable
-from agent.store.files.ownership import cannot_start, changeable_by_others
+from agent.store.files.ownership import cannot_start
 from agent.system import files
+from agent.system.changeable import changeable_by_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

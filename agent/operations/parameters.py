@@ -26,7 +26,7 @@ from agent.core.jsonio import PlainError, decode, encode
 from agent.core.text_files import NoTextError, value_of
 from agent.errors import ConfigError, MaterialError, StoreError
 from agent.store.files import directories, disk, durable
-from agent.store.files.ownership import changeable_by_others
+from agent.system.changeable import changeable_by_others
 from agent.system.files import is_directory
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from agent.dependants.deployer import Deployer
 from agent.dependants.report_file import any_configured
 from agent.errors import ConfigError, RefusedError
 from agent.store.files.disk import explained
-from agent.store.files.ownership import changeable_by_others, keep_memory_private
+from agent.store.files.ownership import keep_memory_private
+from agent.system.changeable import changeable_by_others
 
 if TYPE_CHECKING:
     import argparse

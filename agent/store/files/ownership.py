@@ -8,26 +8,21 @@ killed; acting as the owner leaves none. It also keeps the whole change, the net
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import pwd
 import re
 import signal
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agent.core.text import in_shell, printable
 from agent.core.values import SEARCHED
 from agent.store.files.disk import explained
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from agent.system.changeable import changeable_by_others
 
 _FIRST_LINE = 256  # bytes of it that the kernel reads
 _INTERPRETER = re.compile(rb"#![ \t]*([^ \t\n\0]*)")  # execve(2): what follows it the interpreter may take or not
 _BY_NAME = re.compile(rb"#![ \t]*((?:/usr)?/bin/env[ \t]+)(-S[ \t]*)?([^-= \t\n\0][^=\n\0]*)")
-_MAX_LINKS = 40  # path_resolution(7)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PR_SET_DUMPABLE = 4
 
@@ -51,28 +46,6 @@ def become_owner(path: Path) -> None:
             os.setgroups([])  # an owner without a name has no further groups
         os.setresgid(status.st_gid, status.st_gid, status.st_gid)
         os.setresuid(status.st_uid, status.st_uid, status.st_uid)
-
-
-def changeable_by_others(path: Path, mine: int = 0) -> str:
-    """Return who but root could change what is at a path, it and all that leads to it, or an empty text.
-
-    Args:
-        path: The path.
-        mine: A further user who may.
-
-    Raises:
-        OSError: It cannot be looked at.
-    """
-    for step in reversed(list(_way(path))):
-        status = step.lstat()
-        if status.st_uid not in {0, mine}:
-            return f"{step} belongs to {_name_of(status.st_uid)} and not to root"
-        if stat.S_ISLNK(status.st_mode):
-            continue  # its mode says nothing; the directory that it is in does
-        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where no user may rename another's
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-            return f"{step} may be written by others than root (`sudo chmod go-w {in_shell(step)}`)"
-    return ""
 
 
 def not_to_be_run(program: Path, user: int) -> str:
@@ -128,42 +101,6 @@ def _missing_interpreter(first: bytes) -> str:
     name = os.fsdecode(rest.split(maxsplit=1)[0] if splits else rest.rstrip(b" \t"))
     there = any(os.access(Path(place, name), os.X_OK) for place in SEARCHED.split(":"))
     return "" if there else os.fsdecode(env) + name
-
-
-def _way(path: Path) -> Iterator[Path]:
-    """Yield whatever leads to a path: directories, links, and what these go through.
-
-    Only where a path ends up is not enough: a user who may move a link has it end up elsewhere after the look.
-
-    Raises:
-        OSError: It cannot be looked at, or it goes in circles.
-    """
-    here, links = path.absolute().anchor, 0
-    left = list(path.absolute().parts[1:])
-    yield Path(here)
-    while left:
-        name = left.pop(0)
-        if name == os.pardir:
-            here = os.path.dirname(here)  # noqa: PTH120 - no link is left in it
-            continue
-        found = Path(here, name)
-        yield found
-        if not stat.S_ISLNK(found.lstat().st_mode):
-            here = str(found)
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        target = found.readlink()
-        here = target.anchor or here
-        left[:0] = target.parts[1:] if target.anchor else target.parts
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def keep_memory_private() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.store.files.ownership import changeable_by_others
+from agent.system.changeable import changeable_by_others
 from support.running.systemd import open_place
 from support.suite.surroundings import NOBODY
 
