@@ -9,22 +9,19 @@ import os
 import pwd
 import re
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config.values import GATES_DIRECTORY, HOOKS_DIRECTORY
 from agent.core.dependants import MAX_HOOKS, MAX_PROBLEM
 from agent.core.text import printable
-from agent.store.files.ownership import cannot_start
 from agent.system import files
-from agent.system.changeable import changeable_by_others
+from agent.system.processes.runnable import may_be_looked_at, why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from agent.core.dependants import GateCommands, Hooks, Signal, Unit
-
-_RUN = 0o111
+    from agent.core.dependants import GateCommands, Hooks
 
 _DANGLING = "is a symbolic link to what is not there: mount its file system, or take the link away."
 
@@ -69,7 +66,7 @@ def run(hook: Path, user: str, timeout: float, environment: Mapping[str, str]) -
     """
     from agent.system.processes import programs  # noqa: PLC0415 - who only looks whether there are hooks runs nothing
 
-    problem = unsafe(hook) or _unknown(hook, user)
+    problem = why_not(hook, 0, follow=False) or _unknown(hook, user)
     if problem:
         return problem, ""
     account = programs.account(user)
@@ -84,7 +81,8 @@ def unfit(*all_of_them: Hooks | GateCommands | None) -> Iterator[str]:
     for named in all_of_them:
         if named is not None and _may_be_read(named.directory):
             found, problem = find(named.directory)
-            looked = (_unknown(hook, named.user) or unsafe(hook) for hook in found if _may_be_looked_at(hook))
+            seen = (hook for hook in found if may_be_looked_at(hook))
+            looked = (_unknown(hook, named.user) or why_not(hook, 0, follow=False) for hook in seen)
             told = (problem or _gone(named.directory), *looked)
             yield from (printable(text, MAX_PROBLEM) for text in told if text)
 
@@ -106,47 +104,9 @@ def _gone(directory: Path) -> str:
     return f"{directory} is not there, so nothing in it is run: make it, or take it out of the configuration."
 
 
-def _may_be_looked_at(hook: Path) -> bool:
-    """Whether this user can tell if it would be run: what the user may not run, another may."""
-    try:
-        return os.geteuid() == 0 or os.access(hook, os.X_OK) or not hook.stat().st_mode & _RUN
-    except OSError:
-        return True
-
-
 def _unknown(hook: Path, user: str) -> str:
     try:
         pwd.getpwnam(user)
     except KeyError:
         return f"{hook} is not run: there is no user {user}."
     return ""
-
-
-def unconfirmed(served: Iterable[Unit | Signal]) -> Iterator[str]:
-    """Yield which commands of `verify` could not be started, as far as this user may look, a sentence each."""
-    for item in served:
-        command = Path(item.verify.command[0]) if item.verify.command else None
-        if command is not None and _may_be_looked_at(command) and (problem := _not_startable(command)):
-            yield printable(f"{item.name}: its `verify` command cannot be run: {problem}", MAX_PROBLEM)
-
-
-def _not_startable(command: Path) -> str:
-    try:
-        is_a_file = stat.S_ISREG(command.stat().st_mode)
-        return cannot_start(command) if is_a_file else f"{command} is no regular file."
-    except PermissionError:
-        return ""  # root may go where this user may not
-    except OSError as error:
-        return f"{command} cannot be looked at: {os.strerror(error.errno or 0)}."
-
-
-def unsafe(hook: Path) -> str:
-    """Return why a hook must not or cannot be run, or an empty text."""
-    try:
-        if not stat.S_ISREG(hook.lstat().st_mode):
-            return f"{hook} is no regular file, so it is not run."
-        others = changeable_by_others(hook)
-        not_started = "" if others else cannot_start(hook)
-    except OSError as error:
-        return f"{hook} cannot be looked at: {os.strerror(error.errno or 0)}."
-    return f"{others}, so {hook.name} is not run." if others else not_started

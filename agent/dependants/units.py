@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import socket
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.core.dependants import Signal, Unit, UnitAction
+from agent.core.dependants import MAX_PROBLEM, Signal, Unit, UnitAction
 from agent.core.frozen import frozen
+from agent.core.text import printable
 from agent.errors import RefusedError
 from agent.system import children, clock
 from agent.system.processes import programs, threads
+from agent.system.processes.runnable import may_be_looked_at, why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent.dependants.export import Extract
 
@@ -157,6 +160,23 @@ def verified(unit: Unit | Signal, extract: Extract, deadline: float) -> str:
     if problem:
         return f"{unit.name} does not use the new certificate: {problem}."
     return _until(deadline, lambda: _confirmed(unit, deadline)) if unit.verify.command else ""
+
+
+def unconfirmed(served: Iterable[Unit | Signal]) -> Iterator[str]:
+    """Yield which commands of `verify` could not be started, as far as this user may look, a sentence each."""
+    for item in served:
+        if item.verify.command and (problem := _not_startable(Path(item.verify.command[0]))):
+            yield printable(f"{item.name}: its `verify` command cannot be run: {problem}", MAX_PROBLEM)
+
+
+def _not_startable(command: Path) -> str:
+    try:
+        command.stat()
+    except PermissionError:
+        return ""  # root may go where this user may not
+    except OSError:
+        pass
+    return why_not(command, None, follow=True) if may_be_looked_at(command) else ""
 
 
 def _confirmed(unit: Unit | Signal, deadline: float) -> str:

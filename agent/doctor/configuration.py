@@ -11,7 +11,7 @@ from agent.core.aws import client_ids
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import GO_ON_WITHOUT, Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
-from agent.dependants import hooks
+from agent.dependants import hooks, units
 from agent.errors import BundleError, ConfigError, MaterialError
 from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
@@ -123,7 +123,7 @@ def _unfit(dependants: Dependants) -> Line | None:
     unasked = " ".join(hooks.unfit(dependants.gates))
     if unasked:
         return warning("configuration", "gate-unasked", unasked, GO_ON_WITHOUT)
-    unconfirmed = hooks.unconfirmed((*dependants.signals, *dependants.units))
+    unconfirmed = units.unconfirmed((*dependants.signals, *dependants.units))
     unfit = " ".join((*hooks.unfit(dependants.hooks), *unconfirmed))
     if unfit:
         return warning("configuration", "program", unfit, "`iot-cert deploy` tries them once it is put right.")

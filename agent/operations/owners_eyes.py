@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.store.files import disk
-from agent.store.files.ownership import become_owner, not_to_be_run
+from agent.store.files.ownership import become_owner
 from agent.system import files
 from agent.system.processes import forks
+from agent.system.processes.runnable import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +57,7 @@ def not_told(config: Config) -> str:
         user = config.state_dir.stat().st_uid
     except OSError:
         user = os.geteuid()  # there is none yet, or this user may not look
-    return not_to_be_run(Path(config.notices.command[0]), user)
+    return why_not(Path(config.notices.command[0]), user, follow=True)
 
 
 def not_for_this_user(config: Config, error: AgentError) -> str:

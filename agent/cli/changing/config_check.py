@@ -21,7 +21,7 @@ from agent.core.report.checks import Verdict
 from agent.core.report.document import findings_in
 from agent.core.text_files import in_quotes
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
-from agent.dependants import hooks
+from agent.dependants import hooks, units
 from agent.errors import AgentError, BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
 from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
@@ -62,7 +62,7 @@ def carry_out(config: Config, output: Output) -> Exit:
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
     served = config.dependants
-    unfit = (*hooks.unfit(served.hooks, served.gates), *hooks.unconfirmed((*served.signals, *served.units)))
+    unfit = (*hooks.unfit(served.hooks, served.gates), *units.unconfirmed((*served.signals, *served.units)))
     warnings += [*_quoted(config, parameters), *_of_bundles(config), *unfit, *_told_of(config)]
     told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over), "exit": Exit.DONE}
     output.tell(

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
-from agent.store.files.ownership import not_to_be_run
 from agent.system import children, descriptors
 from agent.system.processes import memory, outputs
+from agent.system.processes.runnable import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class NoticeCommand:
         self._overdue = False
         self._pid = 0
         self._output = outputs.Outflow(patience=0.0)  # the loop waits for nothing
-        problem = not_to_be_run(Path(command[0]), os.geteuid()) or self._start(told)
+        problem = why_not(Path(command[0]), os.geteuid(), follow=True) or self._start(told)
         self._output.start()
         if problem:
             self._output.close()

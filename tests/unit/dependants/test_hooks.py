@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.config.values import DEFAULT_DEPENDANTS
-from agent.core.dependants import MAX_HOOKS, GateCommands, Hooks, Signal, Unit, Verification
+from agent.core.dependants import MAX_HOOKS, GateCommands, Hooks
 from agent.dependants import hooks
 from support.running.systemd import open_place
 from support.shorthand import planted
@@ -18,6 +16,7 @@ from support.suite.surroundings import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 LEFTOVERS = [
@@ -149,130 +148,7 @@ def test_of_too_many_none_is_run(directory: Path) -> None:
     assert hooks.any_in(directory)
 
 
-# -- which must not be run ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("mode", [0o755, 0o700, 0o500, 0o555, 0o100, 0o751])
-def test_a_hook_of_roots_that_no_other_user_may_write_is_run(directory: Path, mode: int) -> None:
-    """Who may read it does not matter."""
-    assert hooks.unsafe(hook(directory, mode=mode)) == ""
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o722, 0o702])
-def test_a_hook_that_others_may_write_is_not_run(directory: Path, mode: int) -> None:
-    """The sentence has the command that mends it."""
-    path = hook(directory, mode=mode)
-    assert (
-        hooks.unsafe(path)
-        == f"{path} may be written by others than root (`sudo chmod go-w {path}`), so 50-mine is not run."
-    )
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
-def test_a_hook_in_a_directory_that_others_may_write_is_not_run(directory: Path, mode: int) -> None:
-    """They could put another in its place, or another directory."""
-    path = hook(directory)
-    for step in (directory, directory.parent):
-        before = stat.S_IMODE(step.stat().st_mode)
-        step.chmod(mode)
-        assert hooks.unsafe(path).startswith(f"{step} may be written by others than root")
-        step.chmod(before)
-    assert hooks.unsafe(path) == ""
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("what", ["hook", "directory", "above"])
-def test_a_hook_that_is_not_roots_is_not_run(directory: Path, what: str) -> None:
-    """Nor one whose way is not."""
-    path = hook(directory)
-    whose = {"hook": path, "directory": directory, "above": directory.parent}[what]
-    os.chown(whose, NOBODY, NOBODY)
-
-    said = hooks.unsafe(path)
-    assert said.startswith(f"{whose} belongs to ")
-    assert said.endswith(" and not to root, so 50-mine is not run.")
-
-
-@pytest.mark.root
-def test_a_link_is_not_run(directory: Path) -> None:
-    """Not even one to a sound hook: what is run is what lies here."""
-    (directory / "10-link").symlink_to(hook(directory))
-    assert hooks.unsafe(directory / "10-link") == f"{directory}/10-link is no regular file, so it is not run."
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("above", [False, True])
-def test_a_hook_behind_another_users_link_is_not_run(directory: Path, *, above: bool) -> None:
-    """Although it leads to root's: after the look it may lead elsewhere. One of root's own is followed."""
-    hook(directory)
-    link = directory.parent / "link"
-    link.symlink_to(directory.parent if above else directory)
-    way = link / "hooks.d" / "50-mine" if above else link / "50-mine"
-    assert hooks.unsafe(way) == ""
-
-    os.lchown(link, NOBODY, NOBODY)
-    assert hooks.unsafe(way) == f"{link} belongs to nobody and not to root, so 50-mine is not run."
-
-
-@pytest.mark.root
-def test_a_hook_behind_a_link_in_another_users_directory_is_not_run(directory: Path) -> None:
-    """Its owner may put another link in the place of root's."""
-    hook(directory)
-    home = directory.parent / "home"
-    home.mkdir()
-    (home / "link").symlink_to(directory)
-    os.chown(home, NOBODY, NOBODY)
-
-    said = hooks.unsafe(home / "link" / "50-mine")
-    assert said == f"{home} belongs to nobody and not to root, so 50-mine is not run."
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("kind", ["directory", "pipe"])
-def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
-    """It is complained about, since a person put it there."""
-    path = directory / "50-mine"
-    path.mkdir() if kind == "directory" else os.mkfifo(path)
-    assert hooks.unsafe(path) == f"{path} is no regular file, so it is not run."
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("mode", [0o644, 0o600, 0o000])
-def test_a_hook_that_cannot_be_run_is_complained_about(directory: Path, mode: int) -> None:
-    """Forgetting `sudo chmod +x` is the usual mistake."""
-    path = hook(directory, mode=mode)
-    assert hooks.unsafe(path) == f"{path} is not executable: `sudo chmod +x {path}`."
-
-
-@pytest.mark.root
-def test_a_hook_that_has_gone_meanwhile_is_complained_about(directory: Path) -> None:
-    """And never raises."""
-    assert hooks.unsafe(directory / "gone") == f"{directory}/gone cannot be looked at: No such file or directory."
-
-
-@pytest.mark.root
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"#!/usr/bin/none -x\n", "begins with `#!/usr/bin/none`, which is not there to run it."),
-        (b"#! /etc/passwd\n", "begins with `#!/etc/passwd`, which is not there to run it."),
-        (b"#!/bin/sh\r\nexit 0\r\n", "has line ends of another system: `sudo sed -i 's/\\r$//' "),
-        (b"#!/bin/none\0\n", "begins with `#!/bin/none`, which is not there to run it."),
-        (b"#!/bin/sh\nexit 0\n", ""),
-        (b"#!/usr/bin/perl -w\r\nexit 0;\r\n", ""),  # which runs
-        (b"#! /usr/bin/env -S sh -e\n", ""),
-        (b"\x7fELF", ""),
-    ],
-)
-def test_a_script_that_the_kernel_would_not_start_is_told_before(directory: Path, content: bytes, words: str) -> None:
-    """By its first line: the kernel's own word for a missing interpreter is that the script is not there."""
-    path = hook(directory)
-    path.write_bytes(content)
-    told = hooks.unsafe(path)
-    assert told.startswith(f"{path} {words}") if words else told == ""
+# -- what is not run ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.root
@@ -316,21 +192,3 @@ def test_what_is_told_of_a_hook_can_be_shown_whatever_its_name_is(directory: Pat
     (told,) = hooks.unfit(GateCommands(directory=directory))
     assert told.isprintable()
     assert told.encode()
-
-
-@pytest.mark.parametrize("how", ["missing", "mode", "directory", "interpreter", "good", "none"])
-def test_a_command_that_cannot_confirm_anything_is_told(directory: Path, how: str) -> None:
-    """Of units and signals alike; where a user may not look, nothing is."""
-    command = directory / "verify"
-    if how == "directory":
-        command.mkdir()
-    elif how != "missing":
-        hook(directory, "verify", 0o644 if how == "mode" else 0o755)
-    if how == "interpreter":
-        command.write_text("#!/usr/bin/gone\n")
-    verify = Verification(command=() if how == "none" else (str(command),))
-    signal = Signal(process="app", pid_file=Path("/run/app.pid"), verify=verify)
-    for item in (Unit(name="app.service", verify=verify), signal):
-        told = list(hooks.unconfirmed([item]))
-        assert len(told) == (how not in {"good", "none"})
-        assert all(text.startswith(f"{item.name}: its `verify` command cannot be run: {command} ") for text in told)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import Unit, UnitAction, Verification
+from agent.core.dependants import Signal, Unit, UnitAction, Verification
 from agent.dependants import units
 from agent.dependants.units import Systemd
 from agent.errors import RefusedError
 from support.unit.systemctl import GIVEN, NAME, unit, verifying
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.running.systemd import Systemctl
 
 pytestmark = pytest.mark.usefixtures("time")  # nothing is waited for between two looks
@@ -282,3 +281,23 @@ def test_a_unit_that_can_only_be_restarted_is_a_new_process(systemctl: Systemctl
     """`reload-or-restart` did the one or the other, and which is seen."""
     systemctl.has(NAME, CanReload="no")
     assert systemctl.systemd.serve(verifying(new_process=True), GIVEN) == ""
+
+
+# -- what is told before they are asked --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["missing", "mode", "directory", "interpreter", "good", "none"])
+def test_a_command_that_cannot_confirm_anything_is_told(tmp_path: Path, how: str) -> None:
+    """Of units and signals alike; where a user may not look, nothing is."""
+    command = tmp_path / "verify"
+    if how == "directory":
+        command.mkdir()
+    elif how != "missing":
+        command.write_text("#!/usr/bin/gone\n" if how == "interpreter" else "#!/bin/sh\n")
+        command.chmod(0o644 if how == "mode" else 0o755)
+    verify = Verification(command=() if how == "none" else (str(command),))
+    signal = Signal(process="app", pid_file=Path("/run/app.pid"), verify=verify)
+    for item in (Unit(name="app.service", verify=verify), signal):
+        told = list(units.unconfirmed([item]))
+        assert len(told) == (how not in {"good", "none"})
+        assert all(text.startswith(f"{item.name}: its `verify` command cannot be run: {command} ") for text in told)

@@ -95,7 +95,7 @@ def test_a_command_that_the_agents_user_would_not_run_is_told(config: Config, pl
     os.chown(command, OWNER, OWNER)
     assert not_told(config) == ""
     os.chown(command, OWNER + 1, OWNER)
-    assert not_told(config) == f"{command} belongs to user {OWNER + 1} and not to root, so {command} is not run."
+    assert not_told(config) == f"{command} belongs to user {OWNER + 1} and not to root, so {command.name} is not run."
     assert not_told(replace(config, notices=None)) == ""
 
 

@@ -99,7 +99,7 @@ def test_one_that_others_may_change_or_none_may_run_is_not_run(loop: Loop, tmp_p
 def test_one_that_is_not_there_or_no_program(loop: Loop, tmp_path: Path) -> None:
     """Nor is a directory."""
     assert run(loop, str(tmp_path / "gone")) == f"{tmp_path}/gone cannot be looked at: No such file or directory."
-    assert run(loop, str(tmp_path)) == f"{tmp_path} is no regular file."
+    assert run(loop, str(tmp_path)) == f"{tmp_path} is no regular file, so it is not run."
     (tmp_path / "tell").write_text("#!/no/such/shell\n")
     (tmp_path / "tell").chmod(0o755)
     said = "tell begins with `#!/no/such/shell`, which is not there to run it."
