@@ -254,12 +254,11 @@ class Store:
         """
         self._directory.read(number)
         before = self._links.current_or_none()
-        # A damaged one is nothing to go back to.
-        if before is not None and before != number and self._directory.is_whole(before):
-            with durable.part_of(f"activate generation {number}"):
+        with durable.part_of(f"activate generation {number}"):
+            # A damaged one is nothing to go back to.
+            if before is not None and before != number and self._directory.is_whole(before):
                 self._links.move_previous(before)
-        else:
-            with durable.part_of(f"activate generation {number}"):
+            else:
                 durable.sync(self._root, "the record of the change was written")
         # Also when it points there already: it is not known whether the sync of an earlier try got through.
         self._links.move_current(number)

@@ -204,7 +204,7 @@ def read(dir_fd: int, number: int) -> Generation:
         StoreError: It cannot be read.
     """
     with _opened(dir_fd, number) as fd:
-        manifest = _numbered(decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST), number)
+        manifest = _numbered(manifest_in(fd), number)
         if set(manifest.files) != set(FILES):
             raise DamagedError(f"Generation {number} is damaged: its manifest does not name the right files.")
         data = {file: disk.read(fd, file, MAX_FILE) for file in FILES}
@@ -228,7 +228,7 @@ def read_manifest(dir_fd: int, number: int) -> Manifest:
         StoreError: It cannot be read.
     """
     with _opened(dir_fd, number) as fd:
-        return _numbered(decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST), number)
+        return _numbered(manifest_in(fd), number)
 
 
 @contextmanager
@@ -237,7 +237,7 @@ def _opened(dir_fd: int, number: int) -> Iterator[int]:
     name = final_name(number)
     if not disk.exists(dir_fd, name):
         raise DamagedError(f"Generation {number} is missing.")
-    with owners(dir_fd, number), disk.directory(name, dir_fd) as fd:
+    with as_damage(dir_fd, number), disk.directory(name, dir_fd) as fd:
         try:
             yield fd
         except FileNotFoundError as error:
@@ -253,7 +253,7 @@ def _numbered(found: Manifest, number: int) -> Manifest:
 
 
 @contextmanager
-def owners(dir_fd: int, number: int) -> Iterator[None]:
+def as_damage(dir_fd: int, number: int) -> Iterator[None]:
     """Call it damage when not even the owner may read a generation: no program can use it before a person has acted.
 
     That another user may not is no news. It is damage, too, when its name is that of something else than a directory.
@@ -276,6 +276,18 @@ def _is_own(dir_fd: int) -> bool:
         return os.fstat(dir_fd).st_uid == os.geteuid()
 
 
+def manifest_in(fd: int) -> Manifest:
+    """Return the manifest in an open directory.
+
+    Raises:
+        PlainError: It is not as it was written.
+        DamagedError: It is no file of its size.
+        StoreError: It cannot be read.
+        FileNotFoundError: It is not there.
+    """
+    return decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+
+
 def manifest_of(dir_fd: int, name: str) -> Manifest | None:
     """Return the manifest in a directory, whatever is beside it; None when it is missing or not sound.
 
@@ -284,7 +296,7 @@ def manifest_of(dir_fd: int, name: str) -> Manifest | None:
     """
     try:
         with disk.directory(name, dir_fd) as fd:
-            return decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+            return manifest_in(fd)
     except (FileNotFoundError, DamagedError, PlainError):
         return None
     except StoreError as error:

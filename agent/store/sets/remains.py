@@ -7,14 +7,22 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from agent.core.change.records import MAX_MANIFEST, decode_manifest
 from agent.core.jsonio import PlainError
 from agent.core.values import Handmade, Salvaged
 from agent.crypto import keys, x509
 from agent.errors import DamagedError, MaterialError, StoreError
 from agent.store.files import disk
 from agent.store.sets import generations
-from agent.store.sets.generations import CERTIFICATE, CREDENTIAL, KEY, MANIFEST, MAX_FILE, TRUST, final_name, owners
+from agent.store.sets.generations import (
+    CERTIFICATE,
+    CREDENTIAL,
+    KEY,
+    MAX_FILE,
+    TRUST,
+    as_damage,
+    final_name,
+    manifest_in,
+)
 
 if TYPE_CHECKING:
     from agent.core.values import CredentialSet, Manifest, TrustBundle
@@ -27,8 +35,8 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
         StoreError: It cannot be read.
     """
     try:
-        with owners(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
-            manifest = decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+        with as_damage(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
+            manifest = manifest_in(fd)
             content = keys.credential_set(disk.read(fd, KEY, MAX_FILE), disk.read(fd, CERTIFICATE, MAX_FILE))
             trust_pem = disk.read(fd, TRUST, MAX_FILE)
     except (FileNotFoundError, MaterialError, PlainError, DamagedError):
@@ -53,8 +61,8 @@ def half_replaced(dir_fd: int, number: int) -> bool:
         StoreError: It cannot be read.
     """
     try:
-        with owners(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
-            manifest = decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+        with as_damage(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
+            manifest = manifest_in(fd)
             pair = {name: disk.read(fd, name, MAX_FILE) for name in (KEY, CERTIFICATE)}
             keys.public_key_sha256(pair[KEY])
             x509.read_chain(pair[CERTIFICATE])
@@ -130,8 +138,8 @@ def _legible(dir_fd: int, name: str) -> bytes:
 
 def _sealed(dir_fd: int) -> Manifest | None:
     try:
-        return decode_manifest(_legible(dir_fd, MANIFEST), MANIFEST)
-    except PlainError:
+        return manifest_in(dir_fd)
+    except (FileNotFoundError, StoreError, PlainError):
         return None
 
 
