@@ -1,6 +1,6 @@
 """The actions that put a generation in use and try it: the proof, the links, the other programs, the way back.
 
-How each is done. When, what a failure means, and every sentence about it, is `agent.core.change.decide`'s to say.
+How each is done. When, is `agent.core.change.decide`'s to say; what a failure means, `agent.core.change.giving_up`'s.
 """
 
 from __future__ import annotations

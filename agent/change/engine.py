@@ -2,8 +2,8 @@
 
 Rules:
 
-* Nothing is decided here. What to do next, what a failure means and every sentence about it come from
-  `agent.core.change.decide`; how each thing is done, from `agent.change.issuing` and `agent.change.activating`.
+* Nothing is decided here. `agent.core.change.decide` says what is next, `agent.core.change.giving_up` what a failure
+  means; how each thing is done is in `agent.change.issuing` and `agent.change.activating`.
 * The record is durable before the step it announces is taken; see `agent.change.in_flight`.
 * It refuses to sleep: `run` returns when the next action is to wait. The caller decides how long it has.
 """

@@ -1,6 +1,6 @@
 """The actions that get a certificate: the key, the request, the registration, and the generation that is written.
 
-How each is done. When, what a failure means, and every sentence about it, is `agent.core.change.decide`'s to say.
+How each is done. When, is `agent.core.change.decide`'s to say; what a failure means, `agent.core.change.giving_up`'s.
 """
 
 from __future__ import annotations

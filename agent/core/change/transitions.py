@@ -1,8 +1,8 @@
-"""The change state machine: phases, events, one literal table, and nothing that happens outside it.
+"""One literal table: which event moves a change from which phase to which.
 
 Rule 1: everything that moves a change from phase to phase stands in `TRANSITIONS`. A pair that is not in the
 table raises `advance.IllegalTransitionError` and nothing moves. What an event does to the record besides is in
-`agent.core.change.advance`.
+`agent.core.change.advance`; the phases are in `lifecycle`, the events in `events`.
 
 Rule 2: a record is persisted *before* the step it announces is taken, but for what a restart finds out by itself (see
 `agent.core.change.lasting`). So after a kill or a power cut at any instant it is known which step may have been taken,
@@ -10,8 +10,8 @@ and the step is either repeatable (making a key, writing a generation, moving a 
 proving) or guarded by a phase of its own: REQUESTED is on disk before the request for a certificate leaves, so that a
 lost reply is known and counted.
 
-Rule 3: nothing here performs a step, reads a clock or draws a number. `agent.core.change.decide` says what to do next
-and turns failures into events; the engine does it and feeds the outcome back.
+`agent.core.change.decide` says what is next, `agent.core.change.giving_up` what a failure means; the engine does it and
+feeds the event back.
 
 ::
 
