@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.change import leave
 from agent.core import timekeeping
-from agent.core.change import decide, events, probation, trial
+from agent.core.change import decide, events, probation, probation_events
 from agent.core.dependants import Leave, Occasion
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
@@ -115,7 +115,7 @@ class Activating:
             self._world.dependants.take_up(Occasion.ACTIVATED)
         except CloudError as error:
             raise CloudError(self._affordable(error.failure, record)) from error
-        return trial.deployed(record, self._world.clock.now(), self._settings.limits)
+        return probation_events.deployed(record, self._world.clock.now(), self._settings.limits)
 
     def _affordable(self, failure: Failure, record: ChangeRecord) -> Failure:
         """Let a dependant turn a change back only to a set that connects and will for long: the gateway is first."""

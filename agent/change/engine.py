@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent.change import issuing
 from agent.change.prover import ComparedError
 from agent.change.world import NoDependants
-from agent.core.change import decide, giving_up, probation, trial
+from agent.core.change import decide, giving_up, probation, probation_events
 from agent.core.change.events import Activated, ChangeEvent, Condemned, Confirmed, Hastened, Rejected, Resumed
 from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.change.reserve import LACKING
@@ -140,7 +140,7 @@ class Engine:
     def doubt(self) -> None:
         """Prove the set on probation soon: the daemon's session with it was lost, or refused."""
         record = self._in_flight.require()
-        event = trial.doubted(record, self._facts(record), self._settings.limits)
+        event = probation_events.doubted(record, self._facts(record), self._settings.limits)
         if event is not None:
             self._in_flight.take(event)
 

@@ -64,7 +64,7 @@ COVERED_BY = {
     "config/values": ("unit/config/test_reader.py", "what comes out of a file"),
     "core/change/advance": ("unit/core/change/test_lifecycle.py", "each event in each phase, and what it leaves"),
     "core/change/events": ("unit/core/change/test_lifecycle.py", "values, which the table takes in"),
-    "core/change/trial": ("unit/core/change/test_proofs.py", "when a proof follows a doubt, and a probation's end"),
+    "core/change/probation_events": ("unit/core/change/test_proofs.py", "proofs that a doubt brings, probation's end"),
     "core/change/progress": ("unit/core/test_worker_protocol.py", "steps, on their way from a worker to the daemon"),
     "crypto/materials": ("scenarios/test_rotation.py", "hands each call on to what has tests of its own"),
     "daemon/cloud/requests": ("unit/daemon/cloud/test_fleet.py", "requests that are lost, answered twice or too late"),

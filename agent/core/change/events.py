@@ -30,7 +30,7 @@ class Hastened(ChangeEvent):
 
 @frozen
 class Doubted(ChangeEvent):
-    """The daemon's session with the set on probation was lost or refused; see `agent.core.change.trial.doubted`.
+    """The daemon's session with the set on probation was lost or refused; see `probation_events.doubted`.
 
     Attributes:
         prove_at: From when the set is to be proven.

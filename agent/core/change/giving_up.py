@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from agent.core.change import events, probation
 from agent.core.change.decide import DAY, Facts, Limits, in_use
 from agent.core.change.lifecycle import ChangeRecord, Phase
-from agent.core.change.trial import deployed
+from agent.core.change.probation_events import deployed
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import OF_THE_SET, RETRIES, SET_THE_CLOCK, WHEN_THE_CLOCK_IS_SET, Failure, FailureClass
 from agent.core.failure.retry import Backoff, retry_delay, unhurried_delay

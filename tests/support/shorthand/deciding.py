@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent.core.change import decide, trial
+from agent.core.change import decide, probation_events
 from agent.core.change.decide import Limits, Wait, next_action
 from agent.core.change.giving_up import after_failure
 from agent.core.change.lifecycle import ChangeRecord, Phase
@@ -45,4 +45,4 @@ def fails(record: ChangeRecord, failure: Failure, now: datetime = NOW, **facts: 
 
 def doubt(record: ChangeRecord, now: datetime = NOW, **facts: Any) -> Doubted | None:
     """Return the event of a doubt at a time."""
-    return trial.doubted(record, make.facts(now, **facts), LIMITS)
+    return probation_events.doubted(record, make.facts(now, **facts), LIMITS)

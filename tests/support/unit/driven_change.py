@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agent.core.change import decide, events, trial
+from agent.core.change import decide, events, probation_events
 from agent.core.change.advance import advance
 from agent.core.change.decide import Facts, Limits, next_action
 from agent.core.change.lifecycle import Phase
@@ -96,7 +96,7 @@ class DrivenChange(RuleBasedStateMachine):
     def _success(self, action: decide.Action) -> ChangeEvent:
         """Return the event of a step that does what it should; whether the base connects may change in between."""
         if isinstance(action, decide.Deploy):
-            return trial.deployed(self.record, self.now, self.limits)
+            return probation_events.deployed(self.record, self.now, self.limits)
         if isinstance(action, decide.Unconfirmed) and not (self.base_connects and self.record.base):
             return make.event(events.ProbationPassed, self.now, problem=replace(action.failure, decisive=False))
         return make.success(action, self.now)

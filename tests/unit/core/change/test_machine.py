@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from agent.core.change import decide, events, lifecycle, transitions, trial
+from agent.core.change import decide, events, lifecycle, probation_events, transitions
 from agent.core.change.advance import advance
 from agent.core.change.decide import next_action
 from agent.core.change.giving_up import after_failure
@@ -121,7 +121,7 @@ class TroubledChange(DrivenChange):
     def lose_the_session(self, times: int) -> None:
         """The daemon's session ends as if its certificate were refused, perhaps again and again."""
         for _ in range(times):
-            action, event = self._action(), trial.doubted(self.record, self._facts(), self.limits)
+            action, event = self._action(), probation_events.doubted(self.record, self._facts(), self.limits)
             if event is None:
                 return
             assert isinstance(action, decide.Wait)

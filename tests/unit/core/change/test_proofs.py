@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.change import decide, trial
+from agent.core.change import decide, probation_events
 from agent.core.change.advance import advance
 from agent.core.change.decide import Wait, next_action
 from agent.core.change.events import Condemned, Confirmed, Deployed, Doubted, ProbationHeld
@@ -170,14 +170,14 @@ def test_the_word_is_asked_for_by_every_change_but_a_rollback(kind: Kind) -> Non
     """A rollback leads to what was used before, and a person or the ladder has decided so."""
     record, limits = make.record(Phase.ACTIVE, kind=kind), replace(LIMITS, confirm=3 * MINUTE)
     problem = make.failure(F.DEPENDANT)
-    event = trial.deployed(record, NOW, limits, problem)
+    event = probation_events.deployed(record, NOW, limits, problem)
 
     assert event == Deployed(
         at=NOW, probation=10 * MINUTE, confirm=None if kind is Kind.ROLLBACK else 3 * MINUTE, problem=problem
     )
     failing = replace(record, refused_since=NOW - HOUR)
     assert after_failure(failing, problem, make.facts(), 0.5, limits) == event
-    assert trial.deployed(record, NOW, LIMITS).confirm is None
+    assert probation_events.deployed(record, NOW, LIMITS).confirm is None
 
 
 def test_a_configuration_that_changes_meanwhile_changes_no_wait() -> None:
@@ -291,7 +291,7 @@ def test_a_network_that_flaps_costs_few_proofs(*, accepted: bool) -> None:
     limits = replace(LIMITS, probation=HOUR)
     for second in range(1, 1800):
         facts = make.facts(NOW + second * SECOND)
-        found = trial.doubted(record, facts, limits)
+        found = probation_events.doubted(record, facts, limits)
         record = record if found is None else advance(record, found)
         if isinstance(decide.next_action(record, facts, limits), decide.HoldProbation):
             proofs.append(facts.clock.now)
