@@ -123,10 +123,10 @@ def _apply_progress(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRe
         case events.GenerationPrepared():
             return replace(record, issued=_spent(record.issued))
         case events.Deployed(probation=probation, confirm=confirm, problem=problem):
-            trial = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
+            lasts = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
             word = None if confirm is None else event.at + confirm
             told = problem or record.degraded
-            return replace(record, probation_until=event.at + trial, confirm_until=word, degraded=told)
+            return replace(record, probation_until=event.at + lasts, confirm_until=word, degraded=told)
         case events.Activated(problem=problem):
             return replace(record, degraded=problem or record.degraded)
         case events.ProbationPassed(problem=Failure() as problem):

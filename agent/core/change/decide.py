@@ -57,7 +57,7 @@ class Limits:
         resumes: Starts without progress before a change counts as crash-looping.
         policy_patience: How long "not authorised" may be the spreading of policies.
         refusal_patience: How long a refusal may be the spreading of an activation.
-        probation: The trial period after activation.
+        probation: How long it lasts.
         check_every: The longest time between two proofs in probation.
         dependants_patience: How long a dependant that fails is tried again before that counts.
         confirm: How long the word is waited for that a new set works; None where none is asked for.
@@ -147,7 +147,7 @@ class Deploy(Action):
 
 
 class HoldProbation(Action):
-    """Prove the active set again; the trial period goes on."""
+    """Prove the active set again; probation goes on."""
 
 
 class EndProbation(Action):

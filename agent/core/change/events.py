@@ -144,7 +144,7 @@ class Deployed(ChangeEvent):
     """The dependants use the new set, as far as they can.
 
     Attributes:
-        probation: The trial period that begins.
+        probation: How long it lasts, from now on.
         confirm: How long the word is waited for that the set works, or None where none is asked for.
         problem: What a dependant failed with that the change goes on without, or None.
     """

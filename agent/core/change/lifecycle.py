@@ -96,7 +96,7 @@ class ChangeRecord:
         failure: The last failure, until a step succeeds.
         refused_since: When the first refusal of the present phase was met.
         condemned: The decisive failure after activation; the change is being rolled back.
-        probation_until: When the trial period after activation ends.
+        probation_until: When probation ends.
         checked_at: The last proof in probation that was accepted.
         prove_at: From when the set on probation is to be proven, whatever was planned: a doubt, or a proof that failed.
         doubts: How often a doubt brought a proof forward since one was accepted.

@@ -1,4 +1,4 @@
-"""How the trial of a new set begins, and how it is doubted: two events that follow from what `decide` says.
+"""How probation begins, and how the set is doubted: two events that follow from what `decide` says.
 
 They stand apart since the daemon decides by the same rules and makes no event.
 """

@@ -77,7 +77,7 @@ class Situation:
 
     @property
     def final(self) -> bool:
-        """Whether there is a set in use, and not one whose only trial ended in a refusal."""
+        """Whether there is a set in use, and not one whose only probation ended in a refusal."""
         ends = [record for record in self.history if record.generation == self.current]
         return self.current is not None and not (ends and ends[-1].phase is Phase.REJECTED)
 

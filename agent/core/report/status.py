@@ -241,10 +241,10 @@ def _renewal(current: SetInUse, wishes: Wishes) -> Renewal:
 
 
 def _refused(generation: int, known: Known) -> ChangeRecord | None:
-    """Return the change that put a set in use and ended as rejected; None while another trial of it goes on."""
+    """Return the change that put a set in use and ended as rejected; None while another change tries it again."""
     ends = [record for record in known.history if record.generation == generation]
-    last, on_trial = ends[-1] if ends else None, known.change is not None and known.change.generation == generation
-    if last is None or on_trial or last.phase is not Phase.REJECTED:
+    last, again = ends[-1] if ends else None, known.change is not None and known.change.generation == generation
+    if last is None or again or last.phase is not Phase.REJECTED:
         return None
     return last if last.failure is not None and last.failure.kind is not FailureClass.OPERATOR else None
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def test_probation_waits_for_the_next_proof() -> None:
-    """Within the trial period the set is proven once a minute, and the agent says until when it lasts."""
+    """Within probation the set is proven once a minute, and the agent says until when it lasts."""
     wait = waits(make.record(Phase.DEPLOYED), NOW + 20 * SECOND)
 
     assert (wait.code, wait.until) == ("probation", NOW + MINUTE)
@@ -55,7 +55,7 @@ def test_the_last_wait_ends_with_probation() -> None:
 
 
 def test_a_clock_that_was_set_back_far_does_not_prolong_probation() -> None:
-    """An end that lies further ahead than a whole trial period is not waited for; one more proof decides."""
+    """An end that lies further ahead than a whole probation is not waited for; one more proof decides."""
     assert type(act(make.record(Phase.DEPLOYED), NOW - 30 * DAY)) is decide.EndProbation
 
 
@@ -68,7 +68,7 @@ def test_a_clock_that_was_set_back_within_probation_makes_the_next_proof_due() -
 
 @pytest.mark.parametrize("back", [SECOND, MINUTE, 10 * MINUTE, 11 * MINUTE])
 def test_a_small_step_back_does_not_end_probation(back: timedelta) -> None:
-    """A clock that was set back by up to the trial period and a minute cuts nothing of the trial short."""
+    """A clock that was set back by up to probation's length and a minute cuts nothing of it short."""
     record = make.record(Phase.DEPLOYED)
 
     assert not isinstance(act(record, NOW - back), decide.EndProbation)
@@ -91,7 +91,7 @@ def test_probation_without_an_end_is_over() -> None:
 
 
 def test_a_proof_within_probation_that_fails_is_tried_again_and_keeps_the_set() -> None:
-    """An outage within the trial period is waited out, and probation goes on afterwards."""
+    """An outage within probation is waited out, and probation goes on afterwards."""
     record = make.record(Phase.DEPLOYED)
     record = advance(record, fails(record, make.failure(code="timeout"), NOW + MINUTE))
     assert record.retry_at is not None

@@ -231,7 +231,7 @@ def test_nothing_but_a_set_in_use_on_probation_is_confirmed(phase: Phase) -> Non
 
 
 def test_probation_counts_from_deployment() -> None:
-    """The trial period begins when the dependants use the new set."""
+    """Probation begins when the dependants use the new set."""
     record = advance(make.record(Phase.ACTIVE), Deployed(at=NOW, probation=7 * MINUTE))
 
     assert record.probation_until == NOW + 7 * MINUTE

@@ -71,7 +71,7 @@ def test_a_gateway_without_a_set_enrols_or_climbs() -> None:
     assert step(Verb.ENROLL, at(current=None)) == OrderStep.BEGIN
 
 
-def test_a_first_set_that_was_refused_on_trial_does_not_count_as_enrolled() -> None:
+def test_a_first_set_that_was_refused_on_probation_does_not_count_as_enrolled() -> None:
     """It is still what `current` points at, since there is nothing to go back to."""
     refused = change(Kind.ENROLL, Phase.REJECTED, generation=1, failure=REFUSED)
     situation = Situation(change=None, history=(refused,), current=1, now=NOW)

@@ -164,7 +164,7 @@ def test_what_a_person_ended_is_no_failure(phase: Phase) -> None:
     assert judge(status_of(make.known(history=(given_up,)))).health == ()
 
 
-def test_a_set_whose_only_trial_ended_in_a_refusal_is_told_as_refused() -> None:
+def test_a_set_whose_only_probation_ended_in_a_refusal_is_told_as_refused() -> None:
     """Until it is tried again, or another one is in use; a person's word is no refusal."""
     end = make.finished(Phase.REJECTED, generation=7, failure=BAD)
 
