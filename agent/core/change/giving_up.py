@@ -36,6 +36,10 @@ LOST_REQUEST = timedelta(seconds=15)
 # Between two times that gates are asked: each takes a worker.
 HELD = Backoff(base=30, cap=300, floor=15)
 
+_LEAST_DELAY = timedelta(seconds=1)  # AWS IoT Core takes one CONNECT a second for a client id
+
+_NO_REFUSAL = "AWS IoT Core refuses no certificate in this way: nothing is given up for it."
+
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 
 
@@ -61,14 +65,22 @@ def after_failure(
     if failure.code == Code.KEY_LOST:
         retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
         return events.KeyLost(at=now, failure=failure, retry_at=retry_at)
-    lasted = has_lasted(record, failure, facts, limits)
+    lasted = _has_lasted(record, failure, facts, limits)
     if lasted and failure.kind is FailureClass.DEPENDANT and record.phase is Phase.ACTIVE and record.condemned is None:
         return _without_dependant(record, failure, now, limits)
-    if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
+    if _gives_up_at_once(record, failure, limits) or (lasted and _gives_up(record, failure, facts)):
         goes_back = record.phase.activated and record.base is not None
         return events.Condemned(at=now, failure=failure) if goes_back else events.Rejected(at=now, failure=failure)
-    if failure.decisive:
-        failure = _not_yet(record, failure, facts, limits)
+    return _retried(record, _not_yet(record, failure, facts, limits), facts, jitter, limits)
+
+
+def _is_no_refusal(failure: Failure) -> bool:
+    found = traits(failure.code)
+    return found.ambiguous and not found.turned_away
+
+
+def _retried(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> events.ChangeEvent:
+    now = facts.clock.now
     delay = timedelta(seconds=_delay(record, failure, facts, jitter))
     retry_at = now + min(delay, max(_patience_left(record, failure, facts, limits), _LEAST_DELAY))
     if record.phase is Phase.REQUESTED and not traits(failure.code).nothing_issued:
@@ -78,16 +90,8 @@ def after_failure(
     return events.StepFailed(at=now, failure=failure, retry_at=retry_at)
 
 
-_NO_REFUSAL = "AWS IoT Core refuses no certificate in this way: nothing is given up for it."
-
-
-def _is_no_refusal(failure: Failure) -> bool:
-    found = traits(failure.code)
-    return found.ambiguous and not found.turned_away
-
-
 def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) -> float:
-    attempt = _failed(record, failure) + 1
+    attempt = _times_failed(record, failure) + 1
     if failure.code == Code.HELD:
         return HELD.delay(attempt, 0.5 + 0.5 * jitter)
     if failure.kind is FailureClass.NETWORK and record.unhurried and facts.ends is not None:
@@ -103,10 +107,7 @@ def _patience_left(record: ChangeRecord, failure: Failure, facts: Facts, limits:
     return left if left > timedelta(0) else timedelta.max
 
 
-_LEAST_DELAY = timedelta(seconds=1)  # AWS IoT Core takes one CONNECT a second for a client id
-
-
-def _failed(record: ChangeRecord, failure: Failure) -> int:
+def _times_failed(record: ChangeRecord, failure: Failure) -> int:
     """Return how often the step failed so far; in use a refusal counts alone, so that it is confirmed soon."""
     return record.refusals if record.phase.activated and failure.kind in OF_THE_SET else record.attempts
 
@@ -138,7 +139,7 @@ def _token_refused(record: ChangeRecord, facts: Facts) -> events.ChangeEvent:
     return events.TokenExpired(at=facts.clock.now)
 
 
-def has_lasted(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
+def _has_lasted(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
     """Whether there was time enough: for a fresh certificate or policy to spread, for a dependant to come up."""
     if record.phase.activated and failure.kind in OF_THE_SET and not record.refusals:
         return False  # one refusal may be a stray; and the patience may have begun with a dependant
@@ -175,6 +176,8 @@ def _said_to_a_person(record: ChangeRecord, failure: Failure) -> bool:
 
 
 def _not_yet(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> Failure:
+    if not failure.decisive:
+        return failure
     patience = _patience(record, failure, facts, limits)
     if _is_withdrawn(record, failure, facts):
         lasts = f" after {duration(patience)}" if patience else ""
@@ -190,13 +193,12 @@ def _not_yet(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limit
     return replace(failure, decisive=False, remedy="", promise=promise)
 
 
-def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
+def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
     """Whether a failure that has lasted ends the change, or condemns the activated set."""
     if _unproven(record, failure, facts):
         return True
     if record.phase in _BEFORE_A_GENERATION:
-        lasting = failure.decisive or failure.kind is FailureClass.POLICY
-        return lasting or _gives_up_at_once(record, failure, limits)
+        return failure.decisive or failure.kind is FailureClass.POLICY
     if record.phase.activated:
         # What is condemned already goes back, however long that takes.
         return failure.decisive and record.condemned is None
