@@ -28,5 +28,5 @@ def watch(rig: Rig) -> list[Failure]:
             failures.append(record.failure)
         save(record, needed)
 
-    rig.store.save_change = watched  # type: ignore[method-assign, assignment]
+    rig.store.save_change = watched  # type: ignore[method-assign]
     return failures

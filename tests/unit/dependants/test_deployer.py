@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.change.lasting import Lasting
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Content, Format, Hooks, Occasion, Signal, Unit, Verification
 from agent.crypto.x509 import read_chain
@@ -111,7 +112,9 @@ def test_a_hook_is_told_of_the_change_and_of_the_set_before(house: House) -> Non
     lay(house.state, 2)
     with Store(house.state) as store:
         store.lock()
-        store.save_change(make.record(Phase.ACTIVE, id="c-2", reason="job j-1:\n\x1b[2Jit is due " + "x" * 900))
+        store.save_change(
+            make.record(Phase.ACTIVE, id="c-2", reason="job j-1:\n\x1b[2Jit is due " + "x" * 900), Lasting.NOW
+        )
     house.hook("10-look", f"cp /proc/$$/environ {house.place}/environment")
     house.serve()
 

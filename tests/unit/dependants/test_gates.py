@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.change.lasting import Lasting
 from agent.core.dependants import Dependants, GateCommands, Hooks, Leave, Report, Step
 from agent.dependants.deployer import Deployer
 from agent.errors import RefusedError
@@ -191,7 +192,7 @@ def test_a_gate_is_told_what_is_about_to_be_done(house: GatedHouse, leave: Leave
     with Store(house.state) as store:
         store.lock()
         store.recover(NOW)
-        store.save_change(make.record(id="change-9", reason="ticket 17"))
+        store.save_change(make.record(id="change-9", reason="ticket 17"), Lasting.NOW)
     house.gate("10-first", f"env | grep ^IOT_CERT_ > {house.place}/environment")
     house.ask(leave)
     told = dict(line.split("=", 1) for line in (house.place / "environment").read_text().splitlines())

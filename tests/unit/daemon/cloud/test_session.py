@@ -148,9 +148,9 @@ def test_an_attempt_that_is_under_way_is_given_up_for_a_worker(scene: SessionSce
     """The worker's own CONNECT comes a second after that, at least; a connection that is up is the worker's to take."""
     scene.until_tried()
     scene.pass_time(7.0)
-    assert scene.session.open
+    opened = scene.session.open
     scene.session.suspend()
-    assert not scene.session.open
+    assert (opened, scene.session.open) == (True, False)
     assert scene.session.connected_at == scene.clock.now
     scene.session.resume(scene.clock.now)
     scene.until_tried()
