@@ -10,6 +10,7 @@ from support.documents.pages import PAGES, ROOT, blocks
 
 # By page and heading: the test that types the block, or why it needs none. Pages of the account's side have their own.
 GATEWAY, LOOPBACK = "tests/system/test_pages.py", "tests/integration/test_pages.py"
+FIRST_DAY = "tests/system/test_first_day.py"
 TYPED = {
     ("README.md", "Two commands"): "is what docs/start.md has typed, and what continuous integration runs",
     ("README.md", "Install"): "is a part of what docs/start.md has, as tests/project/test_pages.py sees to",
@@ -28,8 +29,8 @@ TYPED = {
     ("docs/start.md", "A first gateway, rehearsed"): (
         "tests/system/test_rehearsal.py::test_the_rehearsal_of_a_stranger"
     ),
-    ("docs/start.md", "A first gateway in ten minutes"): f"{GATEWAY}::test_a_first_day",
-    ("docs/start.md", "The first day"): f"{GATEWAY}::test_a_first_day",
+    ("docs/start.md", "A first gateway in ten minutes"): f"{FIRST_DAY}::test_a_first_day",
+    ("docs/start.md", "The first day"): f"{FIRST_DAY}::test_a_first_day",
 }
 ELSEWHERE = (
     "docs/audits.md",

@@ -56,15 +56,22 @@ def gateway(run_folder: Path, tmp_path: Path) -> Iterator[Installed]:
 
 
 @pytest.fixture(scope="module")
-def enrolled(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """Return one that has been booted and is connected, for the tests of a file that leave it so.
+def fresh(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """Return one out of the factory that the tests of a file share; it is down until the first of them boots it."""
+    with _out_of_the_factory(run_folder, tmp_path_factory.mktemp("shared")) as installed:
+        yield installed
+
+
+@pytest.fixture(scope="module")
+def enrolled(fresh: Installed) -> Installed:
+    """Return the same one, booted and connected, for the tests of a file that leave it so.
 
     Each of them begins with the generation that is in use then, and puts back what it changes.
     """
-    with _out_of_the_factory(run_folder, tmp_path_factory.mktemp("enrolled")) as installed:
-        installed.machine.boot()
-        installed.until_up(1)
-        yield installed
+    if not fresh.machine.running:
+        fresh.machine.boot()
+    fresh.until_up()
+    return fresh
 
 
 @contextmanager

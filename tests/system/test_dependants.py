@@ -13,10 +13,7 @@ from support.boot.dependants import (
     HOOKS,
     MOSQUITTO,
     NGINX,
-    UNITS,
-    cloud_hears,
     connected,
-    enable,
     given,
     invocation,
     report,
@@ -35,35 +32,6 @@ if TYPE_CHECKING:
     from support.boot.installed import Installed
 
 AT_ONCE = 10.0  # seconds; far less than the daemon waits before it tries a dependant again
-
-
-def test_an_application_with_the_sdk_runs_on_the_set_as_the_example_says(gateway: Installed) -> None:
-    """It waits for the first certificate, is started by the agent, and connects anew with the second."""
-    machine, telemetry = gateway.machine, "telemetry.service"
-    program = "ExecStart=/usr/lib/iot-cert-agent/bin/python3 "  # the one here that has the SDK
-    unit = gateway.example(f"sdk-application/{telemetry}")
-    machine.write(f"{UNITS}/{telemetry}", unit.replace("ExecStart=/usr/bin/python3 ", program))
-    machine.write("/opt/telemetry/telemetry.py", gateway.example("sdk-application/telemetry.py"))
-    enable(machine, telemetry, UNITS)
-    gateway.configure(probation="0s")
-    gateway.add(sooner(gateway.example("sdk-application/agent.yaml")))
-    gateway.service.take_down()
-    machine.boot()
-    assert (machine.show("ConditionResult", telemetry), machine.show("ActiveState", telemetry)) == ("no", "inactive")
-    gateway.service.bring_up()
-    with cloud_hears(gateway) as following:
-        machine.run("systemctl", "reload", SERVICE)
-        gateway.until_up(1)
-        assert connected(gateway) == set(given(gateway)[:1])
-        assert json.loads(following().payload)["count"] == 1
-        process = machine.show("MainPID", telemetry)
-
-        machine.run("iot-cert", "rotate")
-        assert gateway.until_up() == 2
-        assert served(machine, 2), report(machine)
-        assert connected(gateway) == set(given(gateway)[1:])
-        assert json.loads(following().payload)["count"] == 2
-        assert machine.show("MainPID", telemetry) == process
 
 
 # A unit that takes up no other set than the one that stands in a file, if there is such a file.

@@ -1,28 +1,20 @@
-"""The Debian package: what it is, and what installing, upgrading, removing and purging it do to a gateway."""
+"""The Debian package: what it is. What it does to a gateway is in test_first_day.py, and an upgrade in test_life.py."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.sandbox.replies.faults import Effect, Fault, Operation
 from support.boot import images
-from support.boot.machine import SERVICE, STATE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from support.boot.installed import Installed
-
-UNITS = ("iot-cert-agent.service", "iot-cert-agent.socket")
-INSTALL = ("apt-get", "install", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "/package.deb")
 
 
 @pytest.mark.whole
@@ -46,16 +38,11 @@ def test_lintian_finds_no_error(run_folder: Path, record_property: Callable[[str
     assert linted.returncode == 0, linted.stdout
     assert "E" not in kinds, linted.stdout
     record_property("figure", f"lintian: {kinds.count('E')} errors, {kinds.count('W')} warnings")
-    installed = field(deb, "Installed-Size")
+    installed = images.field(deb, "Installed-Size")
     packed = "package, packed quickly" if images.packing() else "package"
     record_property(
         "figure", f"{deb.stat().st_size / 2**20:.1f} MiB {packed}, {int(installed) / 1024:.1f} MiB installed"
     )
-
-
-def field(deb: Path, name: str) -> str:
-    """Return a field of a package."""
-    return subprocess.run(["dpkg-deb", "--field", deb, name], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_what_is_in_it_belongs_to_root_and_is_compiled(run_folder: Path, tmp_path: Path) -> None:
@@ -90,7 +77,7 @@ def test_what_is_in_it_belongs_to_root_and_is_compiled(run_folder: Path, tmp_pat
 def test_another_machines_package_is_built_here(tmp_path: Path) -> None:
     """By the same recipe for arm64: the same files but for libraries, every one of which is for that machine."""
     deb = images.build(tmp_path, ARCH="arm64", **images.QUICKLY)
-    assert field(deb, "Architecture") == "arm64"
+    assert images.field(deb, "Architecture") == "arm64"
     subprocess.run(["dpkg-deb", "--extract", deb, tmp_path], check=True)
     libraries = [path for path in tmp_path.rglob("*.so") if path.is_file()]
     assert {"_awscrt.abi3.so", "_rust.abi3.so"} <= {path.name for path in libraries}
@@ -99,98 +86,3 @@ def test_another_machines_package_is_built_here(tmp_path: Path) -> None:
 
 
 AARCH64 = (183).to_bytes(2, "little")  # <elf.h>: EM_AARCH64
-
-
-# Debian's env takes it, and so Ctrl-C cannot end the command before it can answer.
-LAUNCHER = "#!/usr/bin/env -S --block-signal=INT /usr/lib/iot-cert-agent/bin/python3 -I\n"
-
-
-def test_apt_installs_a_daemon_removes_it_with_its_state_kept_and_asks_before_keys_are_purged(
-    bare: Installed, run_folder: Path
-) -> None:
-    """One machine's life with the package, from a daemon that waits for its configuration to nothing that is left."""
-    bare.machine.boot()
-    a_daemon_waits_for_its_configuration(bare, field(images.package(run_folder), "Version"))
-    removing_keeps_the_state(bare)
-    purging_asks(bare)
-
-
-def a_daemon_waits_for_its_configuration(bare: Installed, version: str) -> None:
-    """Enabled and running at once, whatever is configured; one file edited, a claim put in place, and it enrols."""
-    machine = bare.machine
-    machine.run(*INSTALL)
-    assert machine.read("/usr/bin/iot-cert").startswith(LAUNCHER)
-    assert machine.run("/usr/bin/iot-cert", "--version").out == f"iot-cert {version}\n"
-    for unit in UNITS:
-        assert machine.run("systemctl", "is-enabled", unit).out == "enabled\n"
-        assert machine.run("systemctl", "is-active", unit).out == "active\n"
-    assert machine.run("iot-cert", "status", expect=None).code in {1, 3}
-    bare.equip()
-    bare.configure()
-    machine.run("iot-cert", "config", "check")
-    machine.run("systemctl", "reload", SERVICE)
-    assert bare.until_up() == 1
-    machine.run("iot-cert", "support-bundle", "--output", "/root/support.tar")
-    journal = machine.run(
-        "tar", "--extract", "--to-stdout", "--file=/root/support.tar", "iot-cert-support/journal.txt"
-    ).out
-    assert re.search(r" iot-cert-agent\[\d+\]: Starting with /etc/iot-cert-agent/config.yaml\.$", journal, re.MULTILINE)
-    assert "Systemd is told nothing" not in journal
-    assert machine.run("dpkg", "--verify", "iot-cert-agent").out.split() == [
-        "??5??????",
-        "c",
-        "/etc/iot-cert-agent/config.yaml",
-    ]
-
-
-def removing_keeps_the_state(bare: Installed) -> None:
-    """After a remove the same generation goes on."""
-    machine = bare.machine
-    key = machine.read(f"{STATE}/current/key.pem")
-    machine.run("apt-get", "remove", "--yes", "iot-cert-agent")
-    assert machine.run("systemctl", "is-active", SERVICE, expect=None).out == "inactive\n"
-    assert not machine.path("/usr/lib/iot-cert-agent").exists()
-    machine.run(*INSTALL)
-    assert bare.until_up() == 1
-    assert machine.read(f"{STATE}/current/key.pem") == key
-
-
-def purging_asks(bare: Installed) -> None:
-    """A purge erases keys only when a file says so."""
-    machine = bare.machine
-    key = machine.read(f"{STATE}/current/key.pem")
-    told = machine.run("apt-get", "purge", "--yes", "iot-cert-agent")
-    assert f"kept in {STATE}" in told.out + told.err
-    assert not machine.path("/etc/iot-cert-agent/config.yaml").exists()
-    assert machine.read(f"{STATE}/current/key.pem") == key
-
-    machine.run(*INSTALL)
-    machine.write("/etc/iot-cert-agent/purge-state", "")
-    machine.run("apt-get", "purge", "--yes", "iot-cert-agent")
-    assert not machine.path(STATE).exists()
-    assert not machine.path("/etc/iot-cert-agent").exists()
-    assert machine.run("systemctl", "list-units", "--failed", "--no-legend").out == ""
-
-
-def test_an_upgrade_in_mid_change_goes_on_with_it(bare: Installed, run_folder: Path) -> None:
-    """The worker ends between two steps, the new daemon resumes the same change, and one certificate is asked for."""
-    machine = bare.machine
-    machine.write("/earlier.deb", images.earlier_package(run_folder).read_bytes())
-    machine.boot()
-    machine.run("dpkg", "--install", "/earlier.deb")
-    bare.equip()
-    bare.configure(request="5s")  # the old daemon ends once the answer that never comes is missed
-    machine.run("systemctl", "restart", SERVICE)
-    bare.until_up()
-    assert machine.run("iot-cert", "--version").out == f"iot-cert {images.EARLIER}\n"
-
-    bare.cloud.faults.add(Fault(operation=Operation.REGISTER, effect=Effect.SILENCE))
-    machine.run("iot-cert", "rotate", "--no-wait", "--reason", "before the upgrade", expect=None)
-    change = until(lambda: machine.change() if machine.change().get("phase") == "issued" else None, "it waits")
-    upgraded = machine.run(*INSTALL)
-    assert re.search(rf"\({re.escape(images.EARLIER)}\)", upgraded.out), upgraded.out
-    assert machine.run("iot-cert", "--version").out != f"iot-cert {images.EARLIER}\n"
-    until(lambda: len(machine.history()) == 2, "the change ends")
-    assert bare.until_up() == 2
-    assert (machine.history()[-1]["id"], machine.history()[-1]["phase"]) == (change["id"], "committed")
-    assert len(bare.certificates()) == 2

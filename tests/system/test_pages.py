@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +16,10 @@ from agent.sandbox.account.authority import Authority, name
 from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Status
 from support.boot.installed import THING, TOKEN
-from support.boot.machine import SERVICE, STATE, Done, Machine, until
+from support.boot.machine import SERVICE, STATE, Machine, until
+from support.boot.typed import SUDO, types
 from support.documents.pages import blocks, lines, section
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,113 +30,70 @@ PIPELINE = "docs/ota-pipeline.md"
 INTEGRATOR = "docs/integrator.md"
 SECURITY = "SECURITY.md"
 
-# Root types it here, and is asked for no password.
-SUDO = '#!/bin/sh\nexec "$@"\n'
-
-
-def types(machine: Machine, line: str, expect: int | None = 0, **variables: str) -> str:
-    """Type a line in the home directory and return what is printed."""
-    told = machine.run(
-        "env", *(f"{name}={value}" for name, value in variables.items()), "sh", "-c", f"cd /root\n{line}", expect=expect
-    )
-    return told.out + told.err
-
-
-def test_a_first_day(bare: Installed) -> None:
-    """From the package to a gateway that has rotated and gone back, and whose mistakes are mended, as it is written."""
-    _, on_the_gateway = blocks(section("docs/start.md", "A first gateway in ten minutes"))
-    (first_day,) = blocks(section("docs/start.md", "The first day"))
-    set_up(bare, lines(on_the_gateway))
-    said = first_day_typed(bare, lines(first_day))
-    assert "rotate   committed   generation 2    technician tech (uid " in said[2]
-    assert "missing" not in said[3]
-    assert "may be read by others (mode 0644)" in said[5]
-    assert "`endpoint` was probably meant" in said[10]
-    assert bare.until_up() == 1
-    without_sudo = bare.machine.login("tech", "iot-cert", "support-bundle").out
-    assert "Root may read more than this user: `sudo iot-cert support-bundle`." in without_sudo
-    assert "check.jsonl" not in without_sudo, "what the doctor tells this user is in it"
-    state_elsewhere(bare)
-
-
-def set_up(gateway: Installed, typed: list[str]) -> None:
-    """Type what sets a gateway up, without a step that is not written there; its doctor is content then."""
-    assert len(typed) == 10
-    machine = gateway.machine.boot()
-    machine.run("mv", "/package.deb", "/root/iot-cert-agent_0_amd64.deb")
-    machine.run("useradd", "--create-home", "tech")
-    machine.write("/usr/bin/sudo", SUDO, 0o755)
-    machine.write("/root/claim.pem", gateway.cloud.claim.certificate_pem)
-    machine.write("/root/claim.key", gateway.cloud.claim.key_pem)
-    for line in typed:
-        if line.startswith("sudoedit"):
-            machine.write("/etc/iot-cert-agent/roots.pem", gateway.service.root_pem)  # the sandbox's is not Amazon's
-            gateway.configure()
-        else:
-            told = types(machine, line, expect=None if line.endswith("check") else 0, USER="tech")
-        if line.endswith("reload iot-cert-agent"):
-            gateway.until_up(1)
-        if line.endswith("iot-cert status"):
-            assert re.search(r"^generation +1 ", told, flags=re.MULTILINE)
-        if line.endswith("iot-cert check"):
-            assert "failure" not in told
-            assert told.count("\nok ") + told.startswith("ok ") >= 15
-
-
-def state_elsewhere(gateway: Installed) -> None:
-    """Configure a state directory that the unit may not write to: that is said beforehand, with what mends it."""
-    machine, place = gateway.machine, "/srv/iot-cert-agent"
-    machine.run("install", "-d", "-o", "iot-cert-agent", "-m", "750", place)
-    gateway.configure(state_dir=place)
-    for verb, code in ((("config", "check"), 2), (("check", "configuration"), 2)):
-        said = machine.run("iot-cert", *verb, expect=code)
-        assert f"state_dir: iot-cert-agent.service may not write to {place}" in said.out + said.err
-        assert f"`ReadWritePaths={place}`" in said.out + said.err
-    drop_in = "/etc/systemd/system/iot-cert-agent.service.d/override.conf"
-    machine.write(drop_in, f"[Service]\nReadWritePaths={place}\n")
-    machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "restart", "iot-cert-agent")
-    assert "may not write" not in machine.run("iot-cert", "check", "configuration", expect=None).out
-    until(machine.path(f"{place}/lock").exists, "the daemon works there")
-
-
-def first_day_typed(gateway: Installed, typed: list[str]) -> list[str]:
-    """Type lines as a technician, with sudo and without, and return what each said; the mistakes are told of."""
-    wrong = {"sudo iot-cert check files": 1, "sudo iot-cert config check": 2}
-    healths = iter([1, 0, 1, 0])  # of the exposed key and of the misspelt one, before and after each mend
-    said = []
-    for line in typed:
-        code = next(healths) if line == "iot-cert status" else wrong.get(line, 0)
-        done = until(partial(typed_by_technician, gateway.machine, line, code), f"`{line}` ends with {code}")
-        said.append(done.out + done.err)
-        if code == 0:
-            gateway.until_up()
-    return said
-
-
-def typed_by_technician(machine: Machine, line: str, code: int) -> Done | None:
-    """Type a line, and return what it did if it ended like this; only what looks may be typed again."""
-    as_root = line.startswith("sudo ")
-    done = (
-        machine.run("sh", "-c", line, expect=None) if as_root else machine.login("tech", "sh", "-c", line, expect=None)
-    )
-    print(f"$ {line}\n{done.out}{done.err}  (exit code {done.code})")
-    assert done.code == code or line == "iot-cert status", line
-    return done if done.code == code else None
-
-
 FILES = {
     "sudo iot-cert trust install FILE": "roots-1.tar",
     "iot-cert trust check FILE": "/usr/share/iot-cert-agent/amazon-roots.pem",
 }
 
 
-def test_the_technicians_page(gateway: Installed) -> None:
-    """Every line of its table, in its order, on one enrolled gateway."""
-    machine = gateway.machine.boot()
-    gateway.until_up()
+def test_a_technician_with_a_stick_and_no_network(fresh: Installed, tmp_path: Path) -> None:
+    """What works offline does, and a set on a stick is in use at once; it is proven when there is a network again.
+
+    It is the gateway's first boot; the tests below go on with it.
+    """
+    gateway, machine, files = fresh, fresh.machine.boot(network=False), stick(fresh)
     machine.write("/usr/bin/sudo", SUDO, 0o755)
-    sign_a_bundle(gateway)
+    part = section("docs/technician.md", "Without a network")
+    mount, bring, status, unmount = lines(blocks(part)[0])
+    with machine.plugged_in(image(tmp_path, {f"gw-0042/{name}": data for name, data in files.items()}), "/dev/sda1"):
+        types(machine, mount)
+        types(machine, bring, expect=5)
+        assert re.search(r"^generation .*\(import\)", types(machine, status, expect=1), flags=re.MULTILINE)
+        types(machine, unmount)
+    for line in campaigns.take(works_offline(), 2):
+        if " import " not in line:  # which was typed above
+            code = {"iot-cert status": 1, "sudo iot-cert check": 5}.get(line, 0)
+            assert types(machine, line.replace("FILE", FILES.get(line, "")), expect=code).strip()
+    machine.shut_down()
+    machine.boot()
+    gateway.until_up()
+    brought = machine.history()[-1]
+    assert (brought["kind"], brought["phase"], brought["unproven"]) == ("import", "committed", True)
+    assert machine.read(f"{STATE}/current/key.pem").encode() == files["private.pem.key"]
+    assert len(gateway.certificates()) == 1
+
+
+def works_offline() -> list[str]:
+    """Return the lines of the page that need no network."""
+    part = section("docs/technician.md", "Without a network")
+    works = " ".join(row.split(" | ")[0] for row in part.splitlines() if row.startswith("| `"))
+    return re.findall(r"`([^`]+)`", works)
+
+
+def image(folder: Path, files: dict[str, bytes]) -> Path:
+    """Return an image of a file system with files, by their names."""
+    for file, data in files.items():
+        path = folder / "stick" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    made = folder / "stick.img"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", folder / "stick", made, "4M"], check=True, capture_output=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def signed(enrolled: Installed) -> Installed:
+    """Return the gateway once bundles of anchors are signed on it, as the pipeline's page says, and it takes such."""
+    enrolled.machine.write("/usr/bin/sudo", SUDO, 0o755)
+    sign_a_bundle(enrolled)
+    return enrolled
+
+
+def test_the_technicians_page(signed: Installed) -> None:
+    """Every line of its table, in its order, on one enrolled gateway."""
+    gateway, machine = signed, signed.machine
+    gateway.until_up()
+    before = len(machine.history())
     for file, data in stick(gateway).items():
         machine.write(f"/media/stick/gw-0042/{file}", data)
     table = section("docs/technician.md", "What to type").split("\n\n")[0]
@@ -146,8 +104,8 @@ def test_the_technicians_page(gateway: Installed) -> None:
         told = types(machine, line.replace("FILE", FILES.get(line, "")), expect=codes.get(line, 0))
         assert told.strip()
         gateway.until_up()
-    made = [change["kind"] for change in machine.history() if change["phase"] in {"committed", "retired"}]
-    assert made == ["enroll", "rotate", "rollback", "trust", "trust", "import"]
+    made = [change["kind"] for change in machine.history()[before:] if change["phase"] in {"committed", "retired"}]
+    assert made == ["rotate", "rollback", "trust", "trust", "import"]
 
 
 def stick(gateway: Installed) -> dict[str, bytes]:
@@ -174,49 +132,54 @@ def sign_a_bundle(gateway: Installed) -> None:
     until(machine.path(f"{STATE}/inbox").exists, "the daemon has made the inbox")
 
 
-def test_a_technician_with_a_stick_and_no_network(gateway: Installed, tmp_path: Path) -> None:
-    """What works offline does, and a set on a stick is in use at once; it is proven when there is a network again."""
-    machine, files = gateway.machine.boot(network=False), stick(gateway)
+def test_a_factory_reset(enrolled: Installed) -> None:
+    """The keys are gone, and the gateway is another one to the cloud."""
+    machine = enrolled.machine
+    enrolled.until_up()
     machine.write("/usr/bin/sudo", SUDO, 0o755)
-    part = section("docs/technician.md", "Without a network")
-    mount, bring, status, unmount = lines(blocks(part)[0])
-    with machine.plugged_in(image(tmp_path, {f"gw-0042/{name}": data for name, data in files.items()}), "/dev/sda1"):
-        types(machine, mount)
-        types(machine, bring, expect=5)
-        assert re.search(r"^generation .*\(import\)", types(machine, status, expect=1), flags=re.MULTILINE)
-        types(machine, unmount)
-    works = " ".join(row.split(" | ")[0] for row in part.splitlines() if row.startswith("| `"))
-    for line in re.findall(r"`([^`]+)`", works):
-        if " import " not in line:  # which was typed above
-            code = {"iot-cert status": 1, "sudo iot-cert check": 5}.get(line, 0)
-            assert types(machine, line.replace("FILE", FILES.get(line, "")), expect=code).strip()
-    machine.shut_down()
-    machine.boot()
-    gateway.until_up()
-    brought = machine.history()[-1]
-    assert (brought["kind"], brought["phase"], brought["unproven"]) == ("import", "committed", True)
-    assert machine.read(f"{STATE}/current/key.pem").encode() == files["private.pem.key"]
-    assert len(gateway.certificates()) == 1
+    before = machine.read(f"{STATE}/current/key.pem")
+    enrolled.cloud.stack.arm("0042", TOKEN)  # the operator's side: its serial number may enrol once more
+    stop, shred, remove, start = lines(blocks(section(INTEGRATOR, "Factory reset"))[0])
+    for line in (stop, shred, remove):
+        types(machine, line)
+    assert not machine.path(STATE).exists()
+    types(machine, start)
+    enrolled.until_up(1)
+    assert machine.read(f"{STATE}/current/key.pem") != before
+    assert [change["kind"] for change in machine.history()] == ["enroll"]
 
 
-def image(folder: Path, files: dict[str, bytes]) -> Path:
-    """Return an image of a file system with files, by their names."""
-    for file, data in files.items():
-        path = folder / "stick" / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    made = folder / "stick.img"
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", folder / "stick", made, "4M"], check=True, capture_output=True)
-    return made
+def test_what_to_do_about_a_compromise(signed: Installed) -> None:
+    """A gateway's key, the claim, and signers of whom nothing is left to trust."""
+    enrolled, machine = signed, signed.machine
+    enrolled.until_up()
+    enrolled.ahead += timedelta(minutes=1)  # after which a gateway may have another certificate retired
+    rotate, retire, status = lines(blocks(section(SECURITY, "When a gateway's key is compromised"))[0])
+    for line in (rotate, retire):
+        types(machine, line)
+    assert json.loads(types(machine, status))["retirements"] == []
+    first, second = enrolled.certificates()[-2:]
+    assert (first.status, second.status) == (Status.INACTIVE, Status.ACTIVE)
+
+    machine.write("/root/claim.pem", enrolled.cloud.claim.certificate_pem)
+    machine.write("/root/claim.key", enrolled.cloud.claim.key_pem)
+    for line in lines(blocks(section(SECURITY, "When the claim certificate is compromised"))[0]):
+        types(machine, line)
+    assert machine.path("/etc/iot-cert-agent/claim/key.pem").stat().st_mode & 0o777 == 0o600
+
+    machine.run("rm", "-r", "/root/repository", "/etc/iot-cert-agent/trust/root.json")
+    sign_a_bundle(enrolled)
+    machine.run("rm", "/etc/iot-cert-agent/trust/root.json")
+    machine.write("/root/1.root.json", machine.read("/root/repository/metadata/1.root.json"))
+    for line in lines(blocks(section(SECURITY, "When a signer of trust bundles is compromised"))[-1]):
+        types(machine, line)
+    assert machine.history()[-1]["kind"] == "trust"
 
 
-def test_the_pipelines_page(gateway: Installed) -> None:
-    """Keys are made, a bundle is signed, shipped and installed; the next one and a fresh signature follow."""
-    machine = gateway.machine.boot()
-    gateway.until_up()
-    sign_a_bundle(gateway)
-    assert outcome(machine, gateway, "roots-1.tar") == "installed"
-
+def test_the_pipelines_page(signed: Installed) -> None:
+    """Keys were made and a bundle signed; the next one is shipped and installed, and a fresh signature follows."""
+    gateway, machine = signed, signed.machine
+    before = gateway.until_up()
     other = Authority("Sandbox endpoint root B", gateway.cloud.now)
     machine.write("/root/roots.pem", machine.read("/root/roots.pem") + other.pem.decode())
     publish, sign_again = lines(blocks(section(PIPELINE, "Each time"))[0])
@@ -226,7 +189,21 @@ def test_the_pipelines_page(gateway: Installed) -> None:
     assert outcome(machine, gateway, "fresh.tar") == "unchanged"
     gateway.service.use_root(other, intermediate=True)
     machine.run("iot-cert", "rotate")
-    assert gateway.until_up() == 4
+    assert gateway.until_up() == before + 2
+
+
+def outcome(machine: Machine, gateway: Installed, archive: str) -> str:
+    """Drop an archive as a pipeline does, and return what became of it."""
+    machine.run("cp", f"/root/{archive}", f"{STATE}/inbox/.{archive}")
+    machine.run("mv", f"{STATE}/inbox/.{archive}", f"{STATE}/inbox/{archive}")
+
+    def ended() -> str:
+        told = re.findall(r'"outcome": ?"([a-z-]+)"', machine.read(f"{STATE}/inbox/{archive}.outcome.json"))
+        return told[0] if told and told[0] != "in-progress" else ""
+
+    found = until(ended, "the drop has an outcome")
+    gateway.until_up()
+    return found
 
 
 @pytest.mark.whole
@@ -252,60 +229,3 @@ def test_a_gateway_that_has_a_certificate_already(bare: Installed) -> None:
     assert machine.read(f"{STATE}/current/key.pem").encode().strip() == key.strip()
     assert machine.read("/etc/old/key.pem").encode() == key
     assert len(bare.certificates()) == 1
-
-
-def test_a_factory_reset(enrolled: Installed) -> None:
-    """The keys are gone, and the gateway is another one to the cloud."""
-    machine = enrolled.machine
-    enrolled.until_up()
-    machine.write("/usr/bin/sudo", SUDO, 0o755)
-    before = machine.read(f"{STATE}/current/key.pem")
-    enrolled.cloud.stack.arm("0042", TOKEN)  # the operator's side: its serial number may enrol once more
-    stop, shred, remove, start = lines(blocks(section(INTEGRATOR, "Factory reset"))[0])
-    for line in (stop, shred, remove):
-        types(machine, line)
-    assert not machine.path(STATE).exists()
-    types(machine, start)
-    enrolled.until_up(1)
-    assert machine.read(f"{STATE}/current/key.pem") != before
-    assert [change["kind"] for change in machine.history()] == ["enroll"]
-
-
-def test_what_to_do_about_a_compromise(enrolled: Installed) -> None:
-    """A gateway's key, the claim, and signers of whom nothing is left to trust."""
-    machine = enrolled.machine
-    enrolled.until_up()
-    machine.write("/usr/bin/sudo", SUDO, 0o755)
-    rotate, retire, status = lines(blocks(section(SECURITY, "When a gateway's key is compromised"))[0])
-    for line in (rotate, retire):
-        types(machine, line)
-    assert json.loads(types(machine, status))["retirements"] == []
-    first, second = enrolled.certificates()[-2:]
-    assert (first.status, second.status) == (Status.INACTIVE, Status.ACTIVE)
-
-    machine.write("/root/claim.pem", enrolled.cloud.claim.certificate_pem)
-    machine.write("/root/claim.key", enrolled.cloud.claim.key_pem)
-    for line in lines(blocks(section(SECURITY, "When the claim certificate is compromised"))[0]):
-        types(machine, line)
-    assert machine.path("/etc/iot-cert-agent/claim/key.pem").stat().st_mode & 0o777 == 0o600
-
-    sign_a_bundle(enrolled)
-    machine.run("rm", "/etc/iot-cert-agent/trust/root.json")
-    machine.write("/root/1.root.json", machine.read("/root/repository/metadata/1.root.json"))
-    for line in lines(blocks(section(SECURITY, "When a signer of trust bundles is compromised"))[-1]):
-        types(machine, line)
-    assert machine.history()[-1]["kind"] == "trust"
-
-
-def outcome(machine: Machine, gateway: Installed, archive: str) -> str:
-    """Drop an archive as a pipeline does, and return what became of it."""
-    machine.run("cp", f"/root/{archive}", f"{STATE}/inbox/.{archive}")
-    machine.run("mv", f"{STATE}/inbox/.{archive}", f"{STATE}/inbox/{archive}")
-
-    def ended() -> str:
-        told = re.findall(r'"outcome": ?"([a-z-]+)"', machine.read(f"{STATE}/inbox/{archive}.outcome.json"))
-        return told[0] if told and told[0] != "in-progress" else ""
-
-    found = until(ended, "the drop has an outcome")
-    gateway.until_up()
-    return found

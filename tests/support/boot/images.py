@@ -6,7 +6,7 @@
         debian-KEY/     Debian 12 with systemd and what gateways run beside the agent; made again when its list changes
         SUITE-KEY/      another release with systemd alone
     the run's own folder/
-        packages/       the package of this tree, and an earlier one
+        packages/       the package of this tree, and a later one
         builder-SUITE/  the package for another release, which was built there
         factory/        on top of Debian: the package, installed while nothing of it ran, as an image is built
 """
@@ -74,7 +74,7 @@ RELEASES = (
         ),
     ),
 )
-EARLIER = "0.0.1"
+LATER = "1000.0.0"
 BUILDING = 900.0  # seconds for a package that is built elsewhere, with the tools for it fetched anew
 QUICKLY = {"COMPRESSION": "-Zzstd -z1"}
 
@@ -133,27 +133,32 @@ def package(run: Path) -> Path:
     return _once(run / "packages" / "current", lambda: build(run / "packages", **packing()))
 
 
-def earlier_package(run: Path) -> Path:
-    """Return the package of this tree that says it is an earlier version; what it holds is the same otherwise."""
-    return _once(run / "packages" / "earlier", lambda: _dated_back(package(run), run / "packages" / "unpacked"))
+def later_package(run: Path) -> Path:
+    """Return the package of this tree that says it is a later version; what it holds is the same otherwise."""
+    return _once(run / "packages" / "later", lambda: _dated(package(run), run / "packages" / "unpacked"))
 
 
-def _dated_back(deb: Path, folder: Path) -> Path:
-    """Pack a package again with an earlier version in it, which takes a tenth of what building another does."""
+def _dated(deb: Path, folder: Path) -> Path:
+    """Pack a package again with a later version in it, which takes a tenth of what building another does."""
     subprocess.run(["dpkg-deb", "--raw-extract", deb, folder], check=True)
     (source,) = folder.glob("usr/lib/iot-cert-agent/lib/python*/site-packages/agent/__init__.py")
     for path, line in ((folder / "DEBIAN/control", r"^(Version: ).*"), (source, r'^(__version__ = ").*(?=")')):
-        text, found = re.subn(line, rf"\g<1>{EARLIER}", path.read_text(), flags=re.MULTILINE)
+        text, found = re.subn(line, rf"\g<1>{LATER}", path.read_text(), flags=re.MULTILINE)
         assert found == 1, path
         path.write_text(text)
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH  # as packaging/build-deb has it
     py_compile.compile(str(source), dfile=f"/{source.relative_to(folder)}", doraise=True, invalidation_mode=unchecked)
     (folder / "DEBIAN/md5sums").unlink()
-    earlier = deb.with_name(f"iot-cert-agent_{EARLIER}.deb")
+    later = deb.with_name(f"iot-cert-agent_{LATER}.deb")
     packing = [*QUICKLY["COMPRESSION"].split(), "--root-owner-group"]
-    subprocess.run(["dpkg-deb", *packing, "--build", folder, earlier], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["dpkg-deb", *packing, "--build", folder, later], check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(folder)
-    return earlier
+    return later
+
+
+def field(deb: Path, name: str) -> str:
+    """Return a field of a package."""
+    return subprocess.run(["dpkg-deb", "--field", deb, name], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def debian() -> Path:

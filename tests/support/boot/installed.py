@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,12 +53,21 @@ def edited(port: int, changes: dict[str, str]) -> str:
 
 
 class Installed:
-    """One gateway and its cloud; a context manager. The machine is down at first."""
+    """One gateway and its cloud; a context manager. The machine is down at first.
+
+    Attributes:
+        machine: The gateway.
+        cloud: The account that it belongs to.
+        service: The endpoint of that account.
+        ahead: How far the cloud's clock is ahead of the gateway's: less than two minutes, by which certificates begin
+            before they are made.
+    """
 
     def __init__(self, machine: Machine, directory: Path) -> None:
         directory.mkdir()
         self.machine = machine
-        self.cloud = Cloud(lambda: datetime.now(UTC))
+        self.ahead = timedelta()
+        self.cloud = Cloud(lambda: datetime.now(UTC) + self.ahead)
         self.cloud.stack.arm("0042", TOKEN)
         self.service = LocalCloud(self.cloud, directory)
 
