@@ -38,21 +38,20 @@ AGENT = "iot-cert-agent"
 BYSTANDER = "bystander.service"
 SECRET = "Joshua-5-silo"  # noqa: S105 - what no user may learn
 
-# Says to the helper what its first argument is the name of a file with, so many times at once, and prints each answer.
+# Says to the helper what is in files, each through a door of its own, all of which are open before; prints each answer.
 ASK = f"""\
 import socket, sys
-said = open(sys.argv[1], "rb").read()
 doors = []
-for _ in range(int(sys.argv[2])):
+for name in sys.argv[1:]:
     door = socket.socket(socket.AF_UNIX)
     door.connect("{DOOR}")
-    doors.append(door)
-for door in doors:
+    doors.append((door, open(name, "rb").read()))
+for door, said in doors:
     try:
         door.sendall(said)
     except (BrokenPipeError, ConnectionResetError):
         pass
-for door in doors:
+for door, _ in doors:
     try:
         print(door.makefile().read(), end="")
     except ConnectionResetError:
@@ -60,10 +59,13 @@ for door in doors:
 """
 
 
-def ask(machine: Machine, said: bytes, *, user: str = AGENT, times: int = 1, code: int = 0) -> list[dict[str, Any]]:
-    """Say something to the helper, and return its answers."""
-    machine.write("/srv/said", said)
-    told = machine.run("runuser", "-u", user, "--", "python3", "-c", ASK, "/srv/said", str(times), expect=code)
+def ask(machine: Machine, *said: bytes, user: str = AGENT, code: int = 0) -> list[dict[str, Any]]:
+    """Say some things to the helper at once, and return its answers."""
+    files = {what: f"/srv/said-{number}" for number, what in enumerate(dict.fromkeys(said))}
+    for what, file in files.items():
+        machine.write(file, what)
+    names = [files[what] for what in said]
+    told = machine.run("runuser", "-u", user, "--", "python3", "-c", ASK, *names, expect=code)
     if code:
         assert "PermissionError" in told.err
     return [json.loads(line) for line in told.out.splitlines()]
@@ -72,7 +74,7 @@ def ask(machine: Machine, said: bytes, *, user: str = AGENT, times: int = 1, cod
 def test_programs_run_on_the_set_as_the_examples_say_and_an_attacker_gets_no_more_of_root(
     gateway: Installed, record_property: Callable[[str, object], None]
 ) -> None:
-    """From a boot without a certificate over a rotation to a rollback both show the set in use, and no other.
+    """From a boot without a certificate over a rotation, in the whole to a rollback, both show the set in use alone.
 
     From the agent's user no unit, no file and no secret can be had; a damaged copy is put back; the end is clean.
     """
@@ -88,11 +90,8 @@ def test_programs_run_on_the_set_as_the_examples_say_and_an_attacker_gets_no_mor
     machine.run("systemctl", "stop", "iot-cert-agent.socket", SERVICE)  # which puts right what it finds
     links_to_secrets(gateway)
     what_it_may_not_write(gateway)
-    machine.run("systemctl", "start", "iot-cert-agent.socket", SERVICE)
-    gateway.until_up(1)
+    a_damaged_copy(gateway)
     the_helper_ends(machine, record_property)
-    damaged_copies(gateway)
-    removal(machine)
 
 
 def first_certificate(gateway: Installed) -> None:
@@ -114,13 +113,14 @@ def rotation_and_rollback(gateway: Installed) -> None:
     rotation(gateway)
     screen = machine.run("iot-cert", "status").out
     assert "5 of 5 use generation 2" in screen
-    told = machine.run("iot-cert", "check", "--json", expect=None).out.splitlines()
+    told = machine.run("iot-cert", "check", "dependants", "--json").out.splitlines()
     verdicts = {line["check"]: line["verdict"] for line in map(json.loads, told) if "check" in line}
     assert verdicts["dependants"] == "ok"
 
-    machine.run("iot-cert", "rollback")
-    assert gateway.until_up() == 1
-    using(gateway, 1, 1)
+    if not campaigns.chosen().sampled:
+        machine.run("iot-cert", "rollback")
+        assert gateway.until_up() == 1
+        using(gateway, 1, 1)
 
 
 def rotation(gateway: Installed) -> None:
@@ -147,23 +147,25 @@ def fingerprint(machine: Machine) -> dict[str, str]:
     return found
 
 
+WORDS = (
+    b"mosquitto.service\n", b"restart bystander.service\n", b"/etc/shadow\n", b"again\nbystander.service\n",
+    b"again\0\n", b"AGAIN\n", b"\n", b"\xff\xfe\n", b"a" * 4_000_000, b"again " * 1_000_000 + b"\n",
+)  # fmt: skip
+
+
 def words_and_floods(gateway: Installed) -> None:
     """Who may ask, and what."""
     machine = gateway.machine
     before = fingerprint(machine)
     for user in ("nobody", "viewer"):
         ask(machine, b"again\n", user=user, code=1)
-    for said in (
-        b"mosquitto.service\n", b"restart bystander.service\n", b"/etc/shadow\n", b"again\nbystander.service\n",
-        b"again\0\n", b"AGAIN\n", b"\n", b"\xff\xfe\n", b"a" * 4_000_000, b"again " * 1_000_000 + b"\n",
-    ):  # fmt: skip
-        (answer,) = ask(machine, said)
-        assert set(answer) <= {"error", "hint"}, said[:20]
-    few, many = (20, 240) if campaigns.chosen().whole else (3, 30)  # each is answered by a look at all copies
-    for said, times in ((b"again\n", few), (b"activated\n", few), (b"rolled-back\n", few), (b"again\n" * 2, many)):
-        assert len(ask(machine, said, times=times)) == times
+    for answer in ask(machine, *WORDS):
+        assert set(answer) <= {"error", "hint"}
+    few, many = (20, 240) if campaigns.chosen().whole else (2, 20)  # each is answered by a look at all copies
+    flood = [b"again\n"] * few + [b"activated\n"] * few + [b"rolled-back\n"] * few + [b"again\n" * 2] * many
+    assert len(ask(machine, *flood)) == len(flood)
     (answer,) = ask(machine, b"again\n")
-    assert answer["generation"] == 1
+    assert answer["generation"] == machine.generation()
     assert machine.show("ActiveState", HELPER) != "failed"
     assert fingerprint(machine) == before
 
@@ -214,22 +216,23 @@ def what_it_may_not_write(gateway: Installed) -> None:
     assert not machine.path(f"{CERTS}/gateway.pem").exists()
     machine.run("chmod", "g-w", CONFIG)
     (answer,) = ask(machine, b"activated\n")
-    assert answer["generation"] == 1
+    assert answer["generation"] == machine.generation()
     after = fingerprint(machine)
     assert after[BYSTANDER] == before[BYSTANDER]
     assert after[MOSQUITTO] != before[MOSQUITTO]
     assert machine.read(f"{CERTS}/gateway.pem") == machine.read(f"{STATE}/current/certificate.pem")
 
 
-def damaged_copies(gateway: Installed) -> None:
-    """The daemon looks at once when it is told to reload, and has the copy and its program put right."""
+def a_damaged_copy(gateway: Installed) -> None:
+    """The daemon looks at once when it is started, and has the copy and its program put right."""
     machine = gateway.machine
     before = fingerprint(machine)
     machine.write(f"{CERTS}/gateway.key", "not a key", 0o666)
-    machine.run("systemctl", "reload", SERVICE)
+    machine.run("systemctl", "start", "iot-cert-agent.socket", SERVICE)
+    current = gateway.until_up()
     until(lambda: invocation(machine, MOSQUITTO) != before[MOSQUITTO], "mosquitto is restarted")
-    until(lambda: served(machine, 1), "all is as it should be")
-    using(gateway, 1, 1)
+    until(lambda: served(machine, current), "all is as it should be")
+    using(gateway, current, current)
 
 
 def the_helper_ends(machine: Machine, record_property: Callable[[str, object], None]) -> None:
@@ -246,17 +249,6 @@ def the_helper_ends(machine: Machine, record_property: Callable[[str, object], N
     told = machine.run("systemd-analyze", "security", "--no-pager", HELPER).out
     record_property("figure", f"helper: {told.splitlines()[-1].removeprefix('→ ').rstrip(' :-)')}")
     assert machine.run("systemctl", "list-units", "--failed", "--no-legend").out == ""
-
-
-def removal(machine: Machine) -> None:
-    """A remove takes the socket away, and a purge what the helper wrote down."""
-    machine.run("dpkg", "--remove", AGENT)
-    assert machine.run("systemctl", "is-active", "iot-cert-agent-deploy.socket", expect=None).out == "inactive\n"
-    assert not machine.path(DOOR).exists()
-    assert machine.path(REPORT).exists()
-    machine.run("dpkg", "--purge", AGENT)
-    assert not machine.path(REPORT).parent.exists()
-    assert machine.read(f"{CERTS}/gateway.key").startswith("-----BEGIN")
 
 
 def shell(machine: Machine, command: str, code: int = 0) -> None:
