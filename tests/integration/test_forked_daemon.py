@@ -39,7 +39,8 @@ def seen(gateway: Gateway, generation: int, *, started: bool) -> list[dict[str, 
         assert found[1].pop("PPid") == str(daemon.pid)
         assert found[1].pop("file 1").startswith("pipe:")
         del found[0]["PPid"]
-        daemon.until_up(generation + 1)
+        if not started:
+            daemon.until_up(generation + 1)  # for the other one
     daemon.log.unlink()
     return found
 

@@ -6,26 +6,34 @@ unit's MemoryMax= is held here by RLIMIT_DATA, which bounds each process by itse
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
 from agent.sandbox.replies.faults import Effect, Fault, Operation
 from support.running.daemon import PATIENCE, RunningDaemon
+from support.suite import warm
 
 if TYPE_CHECKING:
     from support.running.gateway import Gateway
 
-BOUND = 80 << 20  # bytes; a worker needs 50 MB
+ROOM = 30 << 20  # bytes beyond what a daemon has, and what its workers are forked with
 LARGEST = b"\x20\xff\xff\xff\x7f"  # the head of a CONNACK that goes on for 256 MB
 # As much of it as is needed, where what is kept is copied to twice the room, and no more: it has 20 s to come in.
-COMING = bytes(BOUND // 2)
+COMING = bytes(ROOM)
 
 
 def bounded(daemon: RunningDaemon) -> None:
-    """Bound the memory of a daemon and of the workers that it starts."""
-    resource.prlimit(daemon.pid, resource.RLIMIT_DATA, (BOUND, BOUND))
+    """Bound the memory of a daemon and of the workers that it starts, which have the bound of what forks them."""
+    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+    for pid in [daemon.pid, *(int(child) for child in children if warm.forks_workers(int(child)))]:
+        found = re.search(r"^VmData:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        assert found
+        bound = (int(found[1]) << 10) + ROOM
+        resource.prlimit(pid, resource.RLIMIT_DATA, (bound, bound))
 
 
 def answer_without_end(gateway: Gateway, times: int) -> None:
@@ -51,7 +59,7 @@ def test_a_daemon_that_its_connection_costs_all_memory_comes_back_with_its_set(e
 
 def test_a_worker_that_its_connection_costs_all_memory_is_a_step_that_failed(enrolled: Gateway) -> None:
     """The daemon goes on, stays connected, and carries the rotation out by its own rules."""
-    with RunningDaemon(enrolled, started=True) as daemon:  # so that its workers have its bound
+    with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
         bounded(daemon)
         answer_without_end(enrolled, 1)
