@@ -15,6 +15,7 @@ from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Status
 from agent.sandbox.replies.faults import Operation
 from support.running.daemon import THING, RunningDaemon, origins
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ def test_a_set_replaced_by_hand_is_undone_where_that_is_configured(enrolled: Gat
     assert certificate_id not in {session.certificate_id for session in enrolled.service.front.log.sessions}
 
 
+@pytest.mark.whole
 def test_half_of_a_set_by_hand_is_waited_for(enrolled: Gateway) -> None:
     """A person copies the key, and the certificate a few seconds later; nothing is undone in between."""
     pair, certificate_id = made_by_hand(enrolled)
@@ -102,7 +104,7 @@ def remove_generation(gateway: Gateway) -> None:
     (gateway.state / "current").resolve().rename(gateway.directory / "aside")
 
 
-@pytest.mark.parametrize("touch", [remove_key, flip, remove_generation])
+@pytest.mark.parametrize("touch", campaigns.take([remove_key, flip, remove_generation], 3))
 def test_a_hand_on_the_set_in_use_is_seen_at_once(enrolled: Gateway, touch: Callable[[Gateway], None]) -> None:
     """Nothing else tells the daemon; the set before is in use a few seconds later, on disk and on the wire."""
     enrolled.run("rotate", expect=0)
@@ -114,6 +116,7 @@ def test_a_hand_on_the_set_in_use_is_seen_at_once(enrolled: Gateway, touch: Call
     assert enrolled.cloud.count(Operation.CREATE) == 2
 
 
+@pytest.mark.whole
 def test_a_set_that_is_damaged_sends_the_gateway_up_the_ladder_at_once(enrolled: Gateway) -> None:
     """There is no other set: nothing says ok any more, and the claim certificate enrols the gateway anew."""
     with RunningDaemon(enrolled) as daemon:

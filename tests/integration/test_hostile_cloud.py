@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 SEED = 20270302
 GROWTH = 1024.0  # KiB; of a sound daemon it is 100 to 400
-WARM_UP, MESSAGES = 1_000, 1_000 + len(campaigns.places(9_000, 4))
-ANSWERS = 80  # of them are answers to requests, before and after the warm-up
+WARM_UP, MESSAGES = 500, 500 + len(campaigns.places(9_500, 10))
+ANSWERS = 40  # of them are answers to requests, before and after the warm-up
 AGAIN = 150.0  # seconds: what was answered badly is asked for again within two minutes
 BATCH, BYTES = 200, 600_000  # messages between two looks at whether the daemon keeps up: the front lets 1 MiB wait
 SETTLED = 8.0  # seconds in which a daemon gives back what it needed only for something that is over
@@ -139,6 +139,7 @@ def test_thousands_of_malformed_messages_cost_nothing(site: Site) -> None:
     carries_out_an_order(site)
 
 
+@pytest.mark.whole
 def test_a_flood_of_sound_and_laden_messages_keeps_the_daemon_from_nothing(site: Site) -> None:
     """As fast as they can be said: people are answered by it meanwhile, and it carries out an order after.
 
@@ -183,6 +184,7 @@ def test_a_storm_of_jobs_gets_the_certificates_of_a_day_and_each_is_told_what_it
         assert site.cloud.count(Operation.CREATE) == 4
 
 
+@pytest.mark.whole
 def test_a_storm_of_jobs_that_ask_for_the_same_is_one_or_two_rotations(gateway: Gateway) -> None:
     """Each is carried out by what began after it was queued; at the site's second the second may be another one."""
     gateway.enroll()

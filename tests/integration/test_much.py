@@ -36,7 +36,7 @@ def _laden(gateway: Gateway, tmp_path: Path) -> Gateway:
     return gateway
 
 
-def test_the_daemon_of_a_laden_gateway_connects_tells_and_rotates(laden: Gateway) -> None:
+def test_the_daemon_of_a_laden_gateway_connects_and_tells(laden: Gateway) -> None:
     """None of it is too long for the daemon to hear of, or for a client to be told."""
     with RunningDaemon(laden) as daemon:
         daemon.until_up(1)
@@ -45,5 +45,12 @@ def test_the_daemon_of_a_laden_gateway_connects_tells_and_rotates(laden: Gateway
         assert len(told["current"]["anchors"]) == ANCHORS
         assert [item["certificates"] for item in told["watched"]] == [MAX_WATCHED] * WATCHED
         assert "connection   up" in laden.run("status").out
+
+
+@pytest.mark.whole
+def test_the_daemon_of_a_laden_gateway_rotates(laden: Gateway) -> None:
+    """What its worker tells at the end is as long as a look."""
+    with RunningDaemon(laden) as daemon:
+        daemon.until_up(1)
         laden.run("rotate", "--reason", "a visit", expect=0)
         daemon.until_up(2)

@@ -47,8 +47,12 @@ def connections(daemon: RunningDaemon) -> int:
 # A word of the takeover is believed at once; without one, three connections in a row that are hung up on are.
 @pytest.mark.parametrize(
     ("told", "why"),
-    [(True, f"Another client connected as {THING}"), (False, f"{BRIEF_ONES} connections in a row came up as {THING}")],
-    ids=["told", "hung up on"],
+    [
+        pytest.param(True, f"Another client connected as {THING}", id="told"),
+        pytest.param(
+            *(False, f"{BRIEF_ONES} connections in a row came up as {THING}"), id="hung up on", marks=pytest.mark.whole
+        ),
+    ],
 )
 def test_an_application_with_the_agents_id_is_left_alone_after_a_few_connections(
     enrolled: Gateway, *, told: bool, why: str
