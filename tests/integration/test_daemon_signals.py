@@ -15,42 +15,57 @@ if TYPE_CHECKING:
     from support.suite.warm import Process
 
 
-def test_a_broken_configuration_is_not_taken_into_force(enrolled: Gateway) -> None:
+def test_a_daemon_whose_configuration_changes(enrolled: Gateway) -> None:
+    """What SIGHUP brings into force, and what it does not; and who answers meanwhile."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        a_broken_configuration_is_not_taken_into_force(enrolled, daemon)
+        a_changed_configuration_is_not_answered_for_by_the_daemon_before(enrolled, daemon)
+        a_reload_moves_the_connection_to_where_the_configuration_says(enrolled, daemon)
+
+
+def a_broken_configuration_is_not_taken_into_force(gateway: Gateway, daemon: RunningDaemon) -> None:
     """After SIGHUP the one before stays in force, and `status` says why; a good one is applied without a hiccup."""
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        sessions, good = len(enrolled.service.front.log.sessions), enrolled.config.read_text()
-        planned = daemon.published()["plan"]["at"]
-        enrolled.rotation(max_age="soon")
-        daemon.reload()
-        shown = enrolled.run("status", expect=1).out
-        assert "The changed configuration is not in force" in shown
-        assert "rotation.max_age" in shown
-        assert daemon.status()["plan"]["at"] == planned
-        enrolled.config.write_text(good)
-        enrolled.rotation(max_age="100d")
-        daemon.reload()
-        daemon.until_up(1)
-        enrolled.run("status", expect=0)
-        moved = datetime.fromisoformat(planned) - datetime.fromisoformat(daemon.status()["plan"]["at"])
-        assert moved == timedelta(days=265)
-        assert len(enrolled.service.front.log.sessions) == sessions
+    sessions, good = len(gateway.service.front.log.sessions), gateway.config.read_text()
+    planned = daemon.published()["plan"]["at"]
+    gateway.rotation(max_age="soon")
+    daemon.reload()
+    shown = gateway.run("status", expect=1).out
+    assert "The changed configuration is not in force" in shown
+    assert "rotation.max_age" in shown
+    assert daemon.status()["plan"]["at"] == planned
+    gateway.config.write_text(good)
+    gateway.rotation(max_age="100d")
+    daemon.reload()
+    daemon.until_up(1)
+    gateway.run("status", expect=0)
+    moved = datetime.fromisoformat(planned) - datetime.fromisoformat(daemon.status()["plan"]["at"])
+    assert moved == timedelta(days=265)
+    assert len(gateway.service.front.log.sessions) == sessions
 
 
-def test_a_changed_configuration_is_not_answered_for_by_the_daemon_before(enrolled: Gateway) -> None:
+def a_changed_configuration_is_not_answered_for_by_the_daemon_before(gateway: Gateway, daemon: RunningDaemon) -> None:
     """Its file names another place by now, where another daemon may be; a broken one still has the daemon it had."""
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        assert enrolled.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
-        text = enrolled.config.read_text()
-        enrolled.config.write_text(text + "prot: 8883\n")
-        assert enrolled.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
-        enrolled.run("explain", expect=2)
-        enrolled.config.write_text(text)
-        enrolled.config.write_text(elsewhere(enrolled).config.read_text())
-        assert "daemon" not in enrolled.run("status", "--json", expect=1).outcome
-        enrolled.config.write_text(text)
-        assert enrolled.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
+    assert gateway.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
+    text = gateway.config.read_text()
+    gateway.config.write_text(text + "prot: 8883\n")
+    assert gateway.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
+    gateway.run("explain", expect=2)
+    gateway.config.write_text(text)
+    gateway.config.write_text(elsewhere(gateway).config.read_text())
+    assert "daemon" not in gateway.run("status", "--json", expect=1).outcome
+    gateway.config.write_text(text)
+    assert gateway.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
+
+
+def a_reload_moves_the_connection_to_where_the_configuration_says(gateway: Gateway, daemon: RunningDaemon) -> None:
+    """Another port takes effect without a restart."""
+    service = gateway.service
+    assert [item.alpn for item in service.front.live] == [None]
+    gateway.configure({f"port: {service.port}": f"alpn: true\nport: {service.alpn_port}"})
+    daemon.reload()
+    daemon.until(lambda: [item.alpn for item in service.front.live] == ["x-amzn-mqtt-ca"], "move")
+    daemon.until_up(1)
 
 
 def test_a_rotation_goes_on_by_the_configuration_in_force(short_lived: Gateway) -> None:
@@ -62,27 +77,6 @@ def test_a_rotation_goes_on_by_the_configuration_in_force(short_lived: Gateway) 
         daemon.reload()
         daemon.ask("resume")
         daemon.until_up(2)
-
-
-def test_a_reload_moves_the_connection_to_where_the_configuration_says(enrolled: Gateway) -> None:
-    """Another port takes effect without a restart."""
-    service = enrolled.service
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        assert [item.alpn for item in service.front.live] == [None]
-        enrolled.configure({f"port: {service.port}": f"alpn: true\nport: {service.alpn_port}"})
-        daemon.reload()
-        daemon.until(lambda: [item.alpn for item in service.front.live] == ["x-amzn-mqtt-ca"], "move")
-        daemon.until_up(1)
-
-
-def test_a_second_daemon_is_refused_and_the_first_goes_on(enrolled: Gateway) -> None:
-    """Two of them would fight for one client id."""
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        enrolled.run("run", expect=4)
-        assert daemon.status()["daemon"] == daemon.pid
-        assert daemon.connection == "up"
 
 
 def elsewhere(gateway: Gateway) -> Gateway:
@@ -100,10 +94,12 @@ ACTING = [
 ]  # fmt: skip
 
 
-def test_a_second_daemon_with_another_runtime_directory_is_refused(enrolled: Gateway) -> None:
-    """It would share the client id; the process that is there is named, and goes on."""
+def test_a_second_daemon_is_refused_and_the_first_goes_on(enrolled: Gateway) -> None:
+    """Also one with another runtime directory: it would share the client id. The process that is there is named."""
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
+        enrolled.run("run", expect=4)
+        assert daemon.status()["daemon"] == daemon.pid
         other = elsewhere(enrolled)
         refused = other.run("run", expect=4)
         assert f"A daemon (process {daemon.pid}) runs already with {enrolled.state}" in refused.err
