@@ -7,8 +7,6 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -19,7 +17,6 @@ import pytest
 from agent.daemon.app import RELOAD_PATIENCE
 from agent.sandbox.replies.faults import Operation
 from support.running.daemon import RunningDaemon, ServiceManager, shown, traces
-from support.running.gateway import COMMAND
 from support.suite import warm
 
 if TYPE_CHECKING:
@@ -30,8 +27,12 @@ if TYPE_CHECKING:
 # -- systemd -----------------------------------------------------------------------------------------------------------
 
 
-def test_systemd_hears_all_it_expects(enrolled: Gateway) -> None:
-    """Ready without a cloud, alive all the time, a status in words, a reload that ends, a stop that is announced."""
+def test_a_daemon_that_systemd_starts(enrolled: Gateway) -> None:
+    """Systemd hears all it expects; idle, the daemon writes nothing; at work, no secret of it is seen.
+
+    Heard is: ready without a cloud, alive all the time, a status in words, a reload that ends, a stop it is told of.
+    """
+    enrolled.expect_silence()
     enrolled.service.take_down()
     with (
         ServiceManager() as manager,
@@ -48,8 +49,38 @@ def test_systemd_hears_all_it_expects(enrolled: Gateway) -> None:
         daemon.signal(signal.SIGHUP)
         assert manager.hear("RELOADING=1")[1].startswith("MONOTONIC_USEC=")
         manager.hear("READY=1")
+        an_idle_daemon_writes_nothing(daemon)
+        no_secret_is_in_anything_that_others_may_see(daemon)
+        manager.pass_over()
         assert daemon.stop() == 0
         manager.hear("STOPPING=1")
+
+
+def an_idle_daemon_writes_nothing(daemon: RunningDaemon) -> None:
+    """Flash wears out: while nothing happens, nothing is written."""
+    daemon.until_up(1)
+    daemon.ask("status")  # it has written both of its files when it answers
+    state = daemon.gateway.state
+    before, amount = traces(state), written(daemon.pid)
+    published_before = traces(daemon.runtime)
+    daemon.through(5, lambda: not daemon.workers(), "idleness")
+    assert traces(state) == before
+    assert traces(daemon.runtime) == published_before
+    assert written(daemon.pid) - amount < 200  # to wake itself; a line of the log would be as much
+
+
+def no_secret_is_in_anything_that_others_may_see(daemon: RunningDaemon) -> None:
+    """Neither log nor status nor metrics nor any process's arguments and environment show a key or a token."""
+    gateway = daemon.gateway
+    gateway.order("fault register ignore")  # for five seconds a worker has key, certificate and token in hand
+    gateway.run("rotate", "--no-wait", expect=0)
+    daemon.until_said("The certificate has come")
+    seen = [shown(pid) for pid in (daemon.pid, *daemon.workers())] + [daemon.said(), *published(daemon)]
+    said, secrets = "\n".join(seen), gateway.secrets()
+    assert "agent.worker.main" in said
+    assert "iot_cert_health" in said
+    assert len(secrets) > 6
+    assert [secret[:6] for secret in secrets if secret in said] == []
 
 
 def test_a_reload_has_ended_when_status_shows_what_it_brought(enrolled: Gateway) -> None:
@@ -75,18 +106,6 @@ def test_a_reload_has_ended_when_status_shows_what_it_brought(enrolled: Gateway)
         daemon.until(lambda: str(watched) in enrolled.run("status", expect=0).out, "what was brought")
 
 
-def test_a_person_who_does_not_wait_for_a_rollback_is_not_told_that_the_rotation_goes_on(enrolled: Gateway) -> None:
-    """The id is that of the change that is given up; of a rollback of its own it is that one's."""
-    enrolled.rotation(probation="10m")
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        enrolled.run("rotate", "--no-wait", expect=0)
-        daemon.until_phase("deployed")
-        told = enrolled.run("rollback", "--no-wait", expect=0).out
-        assert told.startswith("The daemon goes back to the set before (change ")
-        daemon.until_up(1)
-
-
 def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
     """A request that is never answered keeps a worker busy, and the daemon awake."""
     enrolled.expect_silence()
@@ -106,8 +125,9 @@ def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
 
 def test_a_socket_that_systemd_opened_is_used_and_left_alone(enrolled: Gateway) -> None:
     """Socket activation: who connects before the daemon is up is answered, and the socket outlives it."""
-    with listening(enrolled) as listener, Activated(enrolled, listener, started=True) as daemon:
-        assert daemon.status()["daemon"] == daemon.pid  # the command would wait for a few seconds only
+    with listening(enrolled) as listener, Activated(enrolled, listener) as daemon:
+        assert daemon.ask("rollback")["exit"] == 4  # the command would wait for a few seconds only
+        assert daemon.status()["daemon"] == daemon.pid
         daemon.until_up(1)
         assert enrolled.run("status", "--json").outcome["daemon"] == daemon.pid
         assert daemon.stop() == 0
@@ -115,7 +135,10 @@ def test_a_socket_that_systemd_opened_is_used_and_left_alone(enrolled: Gateway) 
         assert not (daemon.runtime / "status.json").exists()
 
 
-@pytest.mark.parametrize(("verb", "code"), [("rotate", 0), ("enroll", 4), ("rollback", 4)])
+@pytest.mark.parametrize(
+    ("verb", "code"),
+    [("rotate", 0), *(pytest.param(verb, 4, marks=pytest.mark.whole) for verb in ("enroll", "rollback"))],
+)
 def test_an_order_that_came_before_the_daemon_is_judged_by_what_is_on_disk(
     enrolled: Gateway, verb: str, code: int
 ) -> None:
@@ -138,7 +161,6 @@ def test_without_systemds_library_it_runs_and_says_so(enrolled: Gateway, tmp_pat
         daemon.until_said(
             "Systemd is told nothing and its sockets are not used: its library cannot be loaded (there is none)"
         )
-        enrolled.run("rotate", expect=0)
         with pytest.raises(TimeoutError):
             manager.hear("*", patience=0.01)
 
@@ -156,35 +178,17 @@ def listening(gateway: Gateway) -> Iterator[socket.socket]:
         yield listener
 
 
-_LAUNCHER = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.execve(sys.argv[2], sys.argv[2:], {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
-"""
-
-
 class Activated(RunningDaemon):
-    """A daemon that is started as a ``.socket`` unit does it."""
+    """A daemon that is given a socket as a ``.socket`` unit does it."""
 
-    def __init__(self, gateway: Gateway, listener: socket.socket, *, started: bool = False) -> None:
-        super().__init__(gateway, started=started)
+    def __init__(self, gateway: Gateway, listener: socket.socket) -> None:
+        super().__init__(gateway)
         self._listener = listener
 
     def start(self) -> None:
         """See `RunningDaemon`."""
         number, words = self._listener.fileno(), ["--config", str(self.gateway.config), "run"]
-        if not self._started:
-            place = self.gateway.directory
-            self.process = warm.start(words, cwd=place, env=os.environ, log=self.log, listener=number)
-            return
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _LAUNCHER, str(number), COMMAND, *words],
-                stdout=log,
-                stderr=log,
-                text=True,
-                pass_fds=[number],
-            )
+        self.process = warm.start(words, cwd=self.gateway.directory, env=os.environ, log=self.log, listener=number)
 
 
 # -- what it leaves ----------------------------------------------------------------------------------------------------
@@ -194,19 +198,6 @@ def written(pid: int) -> int:
     """Return how many bytes a process has written so far, to whatever descriptor."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
-
-
-def test_an_idle_daemon_writes_nothing(enrolled: Gateway) -> None:
-    """Flash wears out: while nothing happens, nothing is written."""
-    with RunningDaemon(enrolled, started=True) as daemon:
-        daemon.until_up(1)
-        daemon.ask("status")  # it has written both of its files when it answers
-        before, amount = traces(enrolled.state), written(daemon.pid)
-        published = traces(daemon.runtime)
-        daemon.through(5, lambda: not daemon.workers(), "idleness")
-        assert traces(enrolled.state) == before
-        assert traces(daemon.runtime) == published
-        assert written(daemon.pid) - amount < 200  # to wake itself; a line of the log would be as much
 
 
 def test_what_is_published_may_be_read_by_all_and_the_state_by_no_other_user(enrolled: Gateway) -> None:
@@ -221,24 +212,6 @@ def test_what_is_published_may_be_read_by_all_and_the_state_by_no_other_user(enr
         assert [path for path in private if path.stat().st_mode & 0o077] == []
         assert daemon.stop() == 0
         assert [path for path in (*public, daemon.runtime / "control.sock") if path.exists()] == []
-
-
-def test_no_secret_is_in_anything_that_others_may_see(enrolled: Gateway) -> None:
-    """Neither log nor status nor metrics nor any process's arguments and environment show a key or a token."""
-    enrolled.expect_silence()
-    enrolled.order("fault register ignore")  # for five seconds a worker has key, certificate and token in hand
-    with RunningDaemon(enrolled, started=True) as daemon:
-        daemon.until_up(1)
-        enrolled.run("rotate", "--no-wait", expect=0)
-        daemon.until_said("The certificate has come")
-        seen = [shown(pid) for pid in (daemon.pid, *daemon.workers())] + published(daemon)
-        daemon.until_up(2)
-        seen += [daemon.said(), *published(daemon)]
-    said, secrets = "\n".join(seen), enrolled.secrets()
-    assert "agent.worker.main" in said
-    assert "iot_cert_health" in said
-    assert len(secrets) > 6
-    assert [secret[:6] for secret in secrets if secret in said] == []
 
 
 def published(daemon: RunningDaemon) -> list[str]:

@@ -285,6 +285,13 @@ class ServiceManager:
         name: bytes = self._socket.getsockname()
         return "@" + name[1:].decode()
 
+    def pass_over(self) -> None:
+        """Drop what it was told so far: the kernel keeps ten messages, and those after them are lost."""
+        self._socket.settimeout(0)
+        with suppress(BlockingIOError):
+            while self._socket.recv(8_192):
+                pass
+
     def hear(self, assignment: str, patience: float = PATIENCE) -> list[str]:
         """Return the next message with an assignment, which may end in ``*``; those before it are passed over."""
         deadline = monotonic() + patience
