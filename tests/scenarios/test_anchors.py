@@ -18,6 +18,7 @@ from agent.sandbox.account.authority import fingerprint
 from agent.sandbox.replies.faults import Effect, Operation
 from support.shorthand.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
 from support.simulated.outside import START
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -256,8 +257,7 @@ def is_sound(rig: Rig, record: ChangeRecord | None) -> bool:
     return rig.at_rest and rig.connects()
 
 
-@pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
-@pytest.mark.parametrize("phase", TRUST_PHASES)
+@pytest.mark.parametrize(("phase", "saved"), campaigns.pairs(TRUST_PHASES, [True, False]))
 def test_a_power_cut_at_any_phase_ends_well(gateway: Rig, phase: Phase, *, saved: bool) -> None:
     """The change goes on from where it was; what was not yet planned leaves the old anchors, and comes again."""
     gateway.stop_installing_at(both(gateway), phase, saved=saved)

@@ -15,6 +15,7 @@ from agent.core.timekeeping import BUILD_TIME
 from agent.core.values import Kind, Origin
 from agent.sandbox.replies.faults import Effect, Operation
 from support.simulated.outside import START
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from support.simulated.rig import Rig
@@ -186,8 +187,7 @@ def test_a_clock_set_back_by_hours_delays_a_retry_by_no_more_than_its_longest(ga
     assert gateway.clock.now() - start <= timedelta(hours=2, minutes=11)
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("synchronised", [True, False])
+@pytest.mark.parametrize(("phase", "synchronised"), campaigns.pairs(PHASES, [True, False]))
 def test_a_clock_that_jumps_ten_years_ahead_ends_in_a_set_that_connects(
     gateway: Rig, phase: Phase, *, synchronised: bool
 ) -> None:

@@ -22,6 +22,7 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.replies.faults import Operation
 from support.simulated.outside import DECADE, START, THING
 from support.simulated.troubled import PowerCut
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from agent.change.engine import Outcome
@@ -259,8 +260,7 @@ def test_other_trouble_with_the_disk_is_not_for_the_reserve(gateway: Rig, method
 # -- deaths ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
-@pytest.mark.parametrize("phase", BACK)
+@pytest.mark.parametrize(("phase", "saved"), campaigns.pairs(BACK, [True, False]))
 def test_a_power_cut_on_the_way_back_does_not_end_it(gateway: Rig, phase: Phase, *, saved: bool) -> None:
     """At every phase, before it was saved or after: the next start goes on, with what is left of the reserve."""
     fill(gateway)
@@ -277,8 +277,7 @@ def test_a_power_cut_on_the_way_back_does_not_end_it(gateway: Rig, phase: Phase,
     assert uses_the_reserve(gateway)
 
 
-@pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
-@pytest.mark.parametrize("phase", ANEW)
+@pytest.mark.parametrize(("phase", "saved"), campaigns.pairs(ANEW, [True, False]))
 def test_a_power_cut_while_the_claim_enrols_does_not_end_it(gateway: Rig, phase: Phase, *, saved: bool) -> None:
     """The same with a new generation to be written."""
     fill(gateway)

@@ -20,6 +20,7 @@ from agent.sandbox.replies.faults import Operation
 from support.shorthand.importing import DAY, HOUR, MINUTE, PHASES, bring_in, brought, last, plan, uses
 from support.simulated.outside import THING
 from support.simulated.troubled import PowerCut
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
@@ -260,8 +261,7 @@ def test_without_network_an_unproven_set_is_not_given_up(gateway: Rig) -> None:
 # -- power cuts --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("saved", [True, False])
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(("phase", "saved"), campaigns.pairs(PHASES, [True, False]))
 def test_power_may_fail_at_any_phase(gateway: Rig, phase: Phase, saved: bool) -> None:  # noqa: FBT001 - a case
     """The set is in use in the end, or nothing was begun; the gateway always has one that works."""
     credential = brought(gateway)
@@ -278,8 +278,7 @@ def test_power_may_fail_at_any_phase(gateway: Rig, phase: Phase, saved: bool) ->
     assert uses(gateway, credential)
 
 
-@pytest.mark.parametrize("saved", [True, False])
-@pytest.mark.parametrize("phase", PHASES[1:])
+@pytest.mark.parametrize(("phase", "saved"), campaigns.pairs(PHASES[1:], [True, False]))
 def test_power_may_fail_while_an_unproven_set_is_brought_in(
     gateway: Rig, phase: Phase, saved: bool  # noqa: FBT001 - a case
 ) -> None:  # fmt: skip

@@ -15,6 +15,7 @@ from agent.core.values import Kind, Origin
 from agent.sandbox.replies.faults import Effect, Operation
 from support.simulated.rig import is_told
 from support.simulated.troubled import PowerCut
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
@@ -81,8 +82,7 @@ def test_a_first_enrolment_survives_a_power_cut_at_every_phase(rig: Rig, phase: 
     assert rig.connects()
 
 
-@pytest.mark.parametrize("saved", [False, True])
-@pytest.mark.parametrize("phase", RETURNING)
+@pytest.mark.parametrize(("phase", "saved"), campaigns.pairs(RETURNING, [False, True]))
 def test_a_rollback_survives_a_power_cut_at_every_phase(gateway: Rig, phase: Phase, *, saved: bool) -> None:
     """A rollback by command makes nothing new, so going on with it costs nothing."""
     gateway.stop_at(Kind.ROLLBACK, phase, saved=saved)

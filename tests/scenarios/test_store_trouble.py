@@ -19,6 +19,7 @@ from agent.sandbox.replies.faults import Effect, Operation
 from agent.worker.carrying import Carrying
 from support.simulated.rig import is_told
 from support.simulated.troubled import IN_DOUBT, NO_ROOM
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +86,7 @@ def test_a_step_in_doubt_and_then_a_restart(gateway: Rig, method: str) -> None:
     assert gateway.connects()
 
 
-@pytest.mark.parametrize("error", [NO_ROOM, IN_DOUBT], ids=["no room", "in doubt"])
-@pytest.mark.parametrize("saves", range(1, 25, 2))
+@pytest.mark.parametrize(("saves", "error"), campaigns.pairs(range(1, 25, 2), [NO_ROOM, IN_DOUBT]))
 def test_a_record_that_cannot_be_saved_is_saved_again_before_anything_else(
     gateway: Rig, saves: int, error: StoreError
 ) -> None:

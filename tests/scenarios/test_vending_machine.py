@@ -21,6 +21,7 @@ from support.aws.buyer import SERIAL, Buyer, buyer
 from support.simulated.outside import THING
 from support.simulated.rig import Rig, is_told
 from support.simulated.troubled import PowerCut
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,8 +67,7 @@ def test_the_token_stays_while_the_new_set_is_on_probation(shop: Buyer) -> None:
     assert not shop.file.exists()
 
 
-@pytest.mark.parametrize("saved", [False, True])
-@pytest.mark.parametrize("phase", [*ASKING[1:], *AFTER])
+@pytest.mark.parametrize(("phase", "saved"), campaigns.pairs([*ASKING[1:], *AFTER], [False, True]))
 def test_the_power_fails_at_any_phase(shop: Buyer, phase: Phase, *, saved: bool) -> None:
     """One certificate is bought for one request, however often it is asked for, and the token is spent in the end."""
     rig = shop.rig
