@@ -58,7 +58,7 @@ def test_no_byte_is_ever_seen_by_another_user(place: Path, mode: int) -> None:
     act = partial(_put_loosely, a_copy(place / "x", OTHER_USER, OTHER_GROUP, mode))
     seen = set()
     total = len(stepper.dry(lambda: act).calls)
-    for at in {*campaigns.places(total, 3), total - 1}:
+    for at in {*campaigns.places(total, 7), total - 1}:
         for path in place.iterdir():
             path.unlink()
         stepper.kill(lambda: act, at)
@@ -146,7 +146,7 @@ def test_a_copy_is_old_or_new_whenever_the_power_fails(place: Path) -> None:
     (place / ".new-x").write_bytes(NEW)
     seen = set()
     total = len(stepper.dry(lambda: act).calls)
-    for at in {*campaigns.places(total, 3), total - 1}:
+    for at in {*campaigns.places(total, 7), total - 1}:
         put(a_copy(place / "x"), content=OLD)
         (place / ".new-x").write_bytes(NEW)
         stepper.kill(lambda: act, at)

@@ -323,11 +323,11 @@ def test_ten_thousand_hostile_requests_change_nothing(daemon: Daemon) -> None:
         daemon.asked.clear()
 
     chance = random.Random(SEED)  # noqa: S311 - the same mutants every time
-    for _ in range(500):
+    for _ in range(250):
         ask(chance)
     before = descriptors()
     tracemalloc.start()
-    number = campaigns.each(HOSTILE_REQUESTS, ask, one_in=10, seed=SEED)
+    number = campaigns.each(HOSTILE_REQUESTS, ask, one_in=25, seed=SEED)
     gc.collect()
     growth, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -338,7 +338,7 @@ def test_ten_thousand_hostile_requests_change_nothing(daemon: Daemon) -> None:
     refused, answered = codes.count(2), codes.count(0)
     print(f"{refused} hostile requests refused, {answered} still valid")
     assert refused > 0.6 * number
-    assert answered > 50
+    assert answered > 0.02 * number
 
 
 def test_the_limits_are_those_of_the_design() -> None:

@@ -160,7 +160,7 @@ def test_killed_at_any_call_it_goes_on(tmp_path: Path) -> None:
 
     total = len(stepper.dry(ready(laid_out("dry"))).calls)
     assert total > 20
-    for at in campaigns.places(total, 4):
+    for at in campaigns.places(total, 10):
         path = laid_out(f"{at}")
         stepper.kill(ready(path), at)
         with Store(path) as store:
