@@ -10,6 +10,8 @@ from pathlib import Path
 import pip
 import pytest
 
+from support.suite import campaigns
+
 ROOT = Path(__file__).parents[2]
 NEEDED = (".ci", "agent", "packaging", "requirements", "pyproject.toml", "README.md", "LICENSE")
 
@@ -51,7 +53,7 @@ NOT_THERE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/nonexistent"}, "No matchin
 def test_a_package_that_cannot_be_installed_is_a_sentence_and_no_success(tree: Path, *, own_pip: bool) -> None:
     """And the next time it is tried again, instead of being called up to date."""
     lent = {} if own_pip else lend_pip(tree)
-    for environment, why in (NOT_REACHED, NOT_THERE):
+    for environment, why in campaigns.take([NOT_REACHED, NOT_THERE], 2):
         done = prepared(tree, **environment, **lent)
         assert done.returncode == 1
         *_, failed, remedy = done.stdout.splitlines()

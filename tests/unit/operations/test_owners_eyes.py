@@ -12,6 +12,7 @@ from agent.config.values import ClaimConfig, Config, EnrollmentConfig, NoticesCo
 from agent.core.aws.endpoints import Proxy
 from agent.operations.owners_eyes import hidden, not_told
 from support.shorthand import planted
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_a_command_that_the_agents_user_would_not_run_is_told(config: Config, pl
     assert not_told(replace(config, notices=None)) == ""
 
 
-@pytest.mark.parametrize("kind", sorted(planted.KINDS))
+@pytest.mark.parametrize("kind", campaigns.take(sorted(planted.KINDS), 3))
 def test_what_stands_in_place_of_the_runtime_directory_is_told(config: Config, kind: str) -> None:
     """Also one that the agent's user may not write in, as its daemon does not start then."""
     config = replace(config, runtime_dir=config.state_dir.parent / "run")

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from agent import cli
+from support.suite import campaigns
 from support.unit.pipeline import OWN
 
 ROLES = "root,targets,snapshot,timestamp"
@@ -39,6 +40,8 @@ READS = {
     "anchors": f"trust publish {{out}} --anchors {{}} --key {ROLES}=file2:{{key}} --without-amazon x",
     "signing key": f"trust publish {{out}} --anchors {{roots}} --key {ROLES}=file2:{{}} --without-amazon x",
 }
+APART = "config of the daemon"  # which is read by a process of its own
+TAKEN = campaigns.take(list(SPOILT), 4)
 # A password may be any text, and whatever a store holds is what is judged.
 READS_ANY = {"password": "import --from {key} --password-file {}", "store": "trust check {}"}
 WRITES = {
@@ -78,8 +81,9 @@ def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
     return run
 
 
-@pytest.mark.parametrize("what", SPOILT)
-@pytest.mark.parametrize("verb", READS)
+@pytest.mark.parametrize(
+    ("verb", "what"), [(verb, what) for verb in READS for what in (TAKEN if verb == APART else SPOILT)]
+)
 def test_what_is_read_and_cannot_be_used_is_named(tmp_path: Path, typed: Typed, verb: str, what: str) -> None:
     """Nothing was begun."""
     path = spoilt(tmp_path, what)

@@ -229,7 +229,7 @@ def test_what_an_order_asks_of_aws(rooted: Operator, order: str) -> None:
     assert rooted.calls == list(ORDERS[order])
 
 
-@pytest.mark.parametrize(("order", "place"), [CUTS[place] for place in campaigns.places(len(CUTS), 4)])
+@pytest.mark.parametrize(("order", "place"), [CUTS[place] for place in campaigns.places(len(CUTS), 8)])
 def test_an_order_that_was_cut_off_is_typed_again(rooted: Operator, order: str, place: int) -> None:
     """Wherever: one key and one CA certificate, and a row that names both alone where AWS IoT has the certificate."""
     operator = prepared(rooted, order)

@@ -55,7 +55,7 @@ def test_what_an_order_asks_of_aws(provider: Provider, order: str) -> None:
     assert operator.calls == list(ORDERS[order])
 
 
-@pytest.mark.parametrize(("order", "place"), [CUTS[place] for place in campaigns.places(len(CUTS), 4)])
+@pytest.mark.parametrize(("order", "place"), [CUTS[place] for place in campaigns.places(len(CUTS), 8)])
 def test_an_order_that_was_cut_off_is_typed_again(provider: Provider, order: str, place: int) -> None:
     """Wherever: one key, one CA certificate and one provider, as was said at first, where that is on record."""
     operator = prepared(provider, order)
