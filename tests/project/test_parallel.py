@@ -166,7 +166,30 @@ def test_one_that_has_booted_makes_way_for_another() -> None:
     again = work.take()
     assert again is not None
     assert again.kind is order.Demand.BOOT
-    assert work.take() == order.Unit(quick.items[2:], order.Demand.COMPUTE)
+    assert work.take() == order.Unit(quick.items[2:], order.Demand.COMPUTE, "tests/unit")
+
+
+def test_a_process_goes_on_in_its_room() -> None:
+    """After what takes long; where that is done it takes one without a process, if there is one."""
+    names = [f"tests/unit/{room}/test_{file}.py::test" for room in "ab" for file in "xyz"]
+    work = order.Work(order.units([*names, *LONG], str), 3)
+    taken: list[str] = []
+
+    def go_on(done: order.Unit[str] | None = None) -> order.Unit[str]:
+        found = work.take(done)
+        assert found is not None
+        taken.extend(found.items)
+        return found
+
+    first, second, third = go_on(), go_on(), go_on()
+    work.end(first)
+    fourth = go_on(first)
+    work.end(third)
+    go_on(third)
+    work.end(fourth)
+    go_on(fourth)
+    go_on(second)
+    assert taken == [*LONG, names[0], names[3], names[1], names[4], names[2]]
 
 
 def test_each_long_one_exists() -> None:

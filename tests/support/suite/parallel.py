@@ -126,7 +126,7 @@ class _Run:
         self._hand_out(process)
 
     def _hand_out(self, process: _Process) -> None:
-        process.unit, process.done = self._work.take(), 0
+        process.unit, process.done = self._work.take(process.unit), 0
         with suppress(BrokenPipeError):  # it has ended, as the next look finds
             process.wire.send(process.unit and process.unit.items)
 
