@@ -10,27 +10,30 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from agent.core.frozen import frozen
 from agent.system import descriptors
 from agent.system.clock import sleep
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 DAEMON = "daemon.lock"  # the daemon's, in its runtime directory and in its state directory
 
-_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TRIES = 5
 _AGAIN = 0.02  # seconds
 
 
-class HeldError(Exception):
-    """Another process holds the lock.
+@frozen
+class Holder:
+    """The process that holds a lock.
 
     Attributes:
         pid: Which, or None where the kernel does not tell.
     """
 
-    def __init__(self, pid: int | None) -> None:
-        super().__init__(pid)
-        self.pid = pid
+    pid: int | None
 
     @property
     def who(self) -> str:
@@ -38,42 +41,52 @@ class HeldError(Exception):
         return f" (process {self.pid})" if self.pid else ""
 
 
+class HeldError(Exception):
+    """Another process holds the lock.
+
+    Attributes:
+        holder: Which.
+    """
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
 class LifeLock:
     """A lock that is held for as long as the process lives, from the moment on at which there is a place for it."""
 
-    def __init__(self, path: Path) -> None:
-        """Name the file; nothing is opened yet. Its directory may come later, and may be replaced by another."""
+    def __init__(self, path: Path, opened: Callable[[Path], int]) -> None:
+        """Name the file; nothing is opened yet. Its directory may come later, and may be replaced by another.
+
+        Args:
+            path: The file.
+            opened: Opens it, and makes it where there is none; its errors come out of `hold`.
+        """
         self._path = path
+        self._opened = opened
         self._fd = -1
 
-    def hold(self) -> str:
-        """Hold the lock, or go on holding it; cheap when it is held.
-
-        Returns:
-            Why it is not held, or an empty text: also where its directory does not exist yet.
+    def hold(self) -> None:
+        """Hold the lock, or go on holding it; cheap when it is held. Where it has no directory yet nothing is done.
 
         Raises:
             HeldError: Another process holds it.
+            OSError: It cannot be held.
         """
         if self._holds():
-            return ""
+            return
         self.close()
         try:
-            fd = _open(self._path)
+            fd = self._opened(self._path)
         except FileNotFoundError:
-            return ""
-        except OSError as error:
-            return f"{self._path}: {os.strerror(error.errno or 0)}"
+            return
         try:
             _lock(fd)
-        except OSError as error:
-            descriptors.release(fd)
-            return f"{self._path}: {os.strerror(error.errno or 0)}"
-        except HeldError:
+        except (HeldError, OSError):
             descriptors.release(fd)
             raise
         self._fd = fd
-        return ""
 
     def _holds(self) -> bool:
         if self._fd < 0:
@@ -91,17 +104,17 @@ class LifeLock:
             self._fd = -1
 
 
-def held(path: Path) -> HeldError | None:
+def held(path: Path) -> Holder | None:
     """Return who holds the lock in a file; None where no process does, or this user may not know."""
     try:
-        fd = os.open(path, os.O_RDONLY | _FLAGS)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         with suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
-        return HeldError(holder(fd))
+        return Holder(pid=holder(fd))
     except OSError:  # a file system without locks
         return None
     finally:
@@ -122,25 +135,13 @@ def holder(fd: int) -> int | None:
     return None
 
 
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        try:
-            return os.open(path, os.O_RDONLY | _FLAGS)  # what an earlier life has left can be locked, if not written
-        except OSError:
-            raise error from None
-
-
 def _lock(fd: int) -> None:
     for left in reversed(range(_TRIES)):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if left == 0:
-                raise HeldError(holder(fd)) from None
+                raise HeldError(Holder(pid=holder(fd))) from None
             sleep(_AGAIN)
         else:
             return

@@ -11,8 +11,12 @@ import errno
 import fcntl
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from agent.store.files import disk, durable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -36,6 +40,15 @@ def opened(dir_fd: int, name: str, mode: int = 0o600) -> int:
             return os.open(name, os.O_RDONLY | _FLAGS, dir_fd=dir_fd)
         except OSError:
             raise error from None
+
+
+def opened_at(path: Path) -> int:
+    """Return the same of a lock's file by its path; the directory may be a link to one."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return opened(folder, path.name)
+    finally:
+        os.close(folder)
 
 
 def _may_be_locked(dir_fd: int, name: str) -> bool:
