@@ -94,7 +94,7 @@ class Daemon:
         queue = WorkQueue(lambda: self.loop.post(self.consider))
         followers = Followers(lambda change: reported.write(self.facts.config.state_dir, change))
         ladder, holds = LadderNews(self._log.tell), WorkerHolds(chance)
-        self.cloud = CloudSide(self.loop, self.facts, queue, followers, self._cloud_calls(), chance)
+        self.cloud = CloudSide(self.loop, self.facts, queue, followers, self._cloud_calls(holds), chance)
         dependants = DependantsWatch(self.loop, start_worker, chance, self.consider)
         schedule = ScheduleWatch(self.loop, self.facts, queue, holds, dependants, self.consider)
         to = Recipients(
@@ -108,16 +108,16 @@ class Daemon:
         self.verbs = ControlVerbs(self.facts, followers, self._verb_calls(audit))
         self.control = ControlSocket(self.loop, self.verbs.handle, _role, turned_away=audit.turned_away)
         self.instance = SingleInstance(config.runtime_dir, config.state_dir)
-        self.surroundings = Surroundings(self.loop, self._outside_calls(), config.control_socket)
+        self.surroundings = Surroundings(self.loop, self._outside_calls(schedule), config.control_socket)
 
     # -- how the parts are connected -------------------------------------------------------------------------------
 
-    def _cloud_calls(self) -> CloudCalls:
+    def _cloud_calls(self, holds: WorkerHolds) -> CloudCalls:
         return CloudCalls(
             status=self._status,
             connected=self._on_connected,
             disconnected=self._on_disconnected,
-            doubted=self._on_doubt,
+            doubted=holds.forget_failures,
             look=self.consider,
             stopping=lambda: self._stopping,
             log=self._log.tell,
@@ -144,11 +144,11 @@ class Daemon:
             audit=audit,
         )
 
-    def _outside_calls(self) -> OutsideCalls:
+    def _outside_calls(self, schedule: ScheduleWatch) -> OutsideCalls:
         return OutsideCalls(
             stop=self._stop,
-            reload=self._reload,
-            clock_set=self._on_clock_set,
+            reload=partial(self._reload, schedule),
+            clock_set=partial(self._on_clock_set, schedule),
             look=self.consider,
             keep_runtime=self._keep_runtime,
         )
@@ -167,9 +167,6 @@ class Daemon:
 
     def _publish(self) -> None:
         self.report.publish()
-
-    def _on_doubt(self) -> None:
-        self.work.forget_failures()
 
     def _on_look(self) -> None:
         self.verbs.look_back()
@@ -278,7 +275,7 @@ class Daemon:
         if not self.cloud.session.open:
             self.loop.later(ONE_TURN, self.loop.stop)
 
-    def _reload(self) -> None:
+    def _reload(self, schedule: ScheduleWatch) -> None:
         self._notifier.reloading()
         try:
             self._apply(load_apart(self.facts.config.path))
@@ -288,7 +285,7 @@ class Daemon:
             self.report.reloaded()
         else:
             self.report.configuration_read("")
-            self.work.retry_soon()
+            schedule.retry_soon()
             self.cloud.session.retry_soon()
             self._log.tell(Event.RELOADED, "The configuration was read again.")
             self.work.submit(Order(do=Do.LOOK))
@@ -350,8 +347,8 @@ class Daemon:
                 self._log.tell(Event.DISCONNECTED, f"Not connected: {why}")
         self.report.publish()
 
-    def _on_clock_set(self) -> None:
-        self.work.clock_was_set()
+    def _on_clock_set(self, schedule: ScheduleWatch) -> None:
+        schedule.clock_was_set()
         self._log.tell(
             Event.PROGRESS, f"The clock was set; it shows {self.facts.clock.now():%Y-%m-%d %H:%M:%S} UTC now."
         )

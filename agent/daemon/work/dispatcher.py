@@ -93,18 +93,6 @@ class Dispatcher:
         self._schedule.look_after_dependants()
         self._schedule.sleep(other)
 
-    def retry_soon(self) -> None:
-        """What is waited for may just have been put right."""
-        self._schedule.retry_soon()
-
-    def forget_failures(self) -> None:
-        """What failed does not hold back what comes next."""
-        self._schedule.forget_failures()
-
-    def clock_was_set(self) -> None:
-        """What waits for the clock may go on."""
-        self._schedule.clock_was_set()
-
     def interrupt(self) -> None:
         """Stop the worker between two steps."""
         if self._running is not None:
