@@ -94,10 +94,6 @@ class ScheduleWatch:
         self._holds.lift()
         self._dependants.look_soon()
 
-    def forget_failures(self) -> None:
-        """Begin what comes next, even where something failed before."""
-        self._holds.forget_failures()
-
     def stop(self) -> None:
         """Have nothing more done."""
         self._dependants.stop()
