@@ -192,7 +192,7 @@ def _refused_configuration(here: ConnectedPlace) -> None:
     path = here.path / "config.yaml"
     before = path.read_text()
     path.write_text(before.replace(f"runtime_dir: {here.path}/run", f"runtime_dir: {here.path}/elsewhere"))
-    here.daemon._reload()
+    here.daemon.surroundings._calls.reload()
     path.write_text(before)
 
 

@@ -104,7 +104,7 @@ def test_a_reload_ends_the_wait_after_trouble(rig: DaemonRig) -> None:
     assert rig.look() == []
     config = rig.config
     config.path.write_text(f"endpoint: localhost\nstate_dir: {config.state_dir}\nruntime_dir: {config.runtime_dir}\n")
-    rig.daemon._reload()
+    rig.daemon.surroundings._calls.reload()
     assert [order.do for order in rig.orders[1:]] == [Do.LOOK]
 
 
