@@ -201,16 +201,14 @@ class Engine:
 
     def _facts(self, record: ChangeRecord) -> decide.Facts:
         current = self._sets.usable()
-        thing = current.manifest.thing_name if current else self._settings.thing_name
-        number = current.number if current else None
-        return decide.Facts(
+        gateway = decide.Facts(
             clock=self._world.reading(),
-            current=number,
-            expected_thing=thing,
+            current=current.number if current else None,
+            expected_thing=current.manifest.thing_name if current else self._settings.thing_name,
             ends=current.manifest.not_after if current else None,
-            requests=decide.requests_of(other for other in self._world.store.history() if other.id != record.id),
-            base_whole=record.phase not in decide.ASKS_WITH_THE_BASE or self._sets.whole(record.base) is not None,
         )
+        history = self._world.store.history()
+        return decide.facts_of(record, gateway, history, lambda number: self._sets.whole(number) is not None)
 
     def _attempt(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
         try:

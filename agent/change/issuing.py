@@ -66,8 +66,8 @@ class Issuing:
                 return self._request(record, facts)
             case decide.RegisterThing():
                 return self._register(record, facts)
-            case decide.AssumeRegistered():
-                return events.Registered(at=facts.clock.now, thing_name=str(facts.expected_thing), assumed=True)
+            case decide.AssumeRegistered(thing_name=thing_name):
+                return events.Registered(at=facts.clock.now, thing_name=thing_name, assumed=True)
             case decide.DropCertificate():
                 return events.TokenExpired(at=facts.clock.now)
             case decide.PrepareGeneration():

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from agent.core.text import clock_time, counted
 from agent.core.values import VENDED, Id, Kind, LongText
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from agent.core.timekeeping import Reading
 
@@ -122,8 +123,11 @@ class RegisterThing(Action):
     """Register the certificate in hand."""
 
 
+@frozen
 class AssumeRegistered(Action):
     """Registration was sent, its answer was lost and the token is spent: go on, and let the proof decide."""
+
+    thing_name: str
 
 
 class DropCertificate(Action):
@@ -327,7 +331,8 @@ def _register(record: ChangeRecord, facts: Facts) -> Action:
         return RegisterThing(why="the certificate is registered while its ownership token lives")
     if record.unanswered and facts.expected_thing is not None:
         # No second certificate is asked for while this one may be good. If it is not, the proof ends the change.
-        return AssumeRegistered(why="registration was sent and never answered; the proof will tell")
+        why = "registration was sent and never answered; the proof will tell"
+        return AssumeRegistered(why=why, thing_name=facts.expected_thing)
     return DropCertificate(why="the certificate was not registered within the hour; a new key is made")
 
 
@@ -376,6 +381,15 @@ ASKS_WITH_THE_BASE = {Phase.PLANNED, Phase.KEY_READY}
 
 # What a proof waits for that a session which is lost says nothing about.
 _NOT_THE_PATH = {FailureClass.THROTTLED, FailureClass.CLOCK, FailureClass.STORE}
+
+
+def facts_of(
+    record: ChangeRecord, gateway: Facts, history: Iterable[ChangeRecord], is_whole: Callable[[int], bool]
+) -> Facts:
+    """Return the facts of a gateway with what a change rests on besides: earlier requests, and its base if it asks."""
+    requests = requests_of(other for other in history if other.id != record.id)
+    whole = record.base is None or record.phase not in ASKS_WITH_THE_BASE or is_whole(record.base)
+    return replace(gateway, requests=requests, base_whole=whole)
 
 
 def requests_of(records: Iterable[ChangeRecord]) -> tuple[datetime, ...]:

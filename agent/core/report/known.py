@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import placeholder
 from agent.core.change import made_with
-from agent.core.change.decide import Action, Facts, next_action, requests_of
+from agent.core.change.decide import Action, Facts, facts_of, next_action
 from agent.core.frozen import frozen
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState, is_ahead
@@ -231,15 +231,15 @@ class Known:
 
     def facts(self, change: ChangeRecord) -> Facts:
         """Return what decides how a change in flight goes on."""
-        number = self.current.generation if self.current else None
-        previous = self.seen.previous if self.seen else None
-        return Facts(
+        current = self.current
+        gateway = Facts(
             clock=self.clock,
-            current=number,
-            expected_thing=self.thing,
-            requests=requests_of(record for record in self.history if record.id != change.id),
-            base_whole=change.base is None or change.base in {number, previous},
+            current=current.generation if current else None,
+            expected_thing=current.thing_name if current else self.asked.thing_name,
+            ends=current.certificate.not_after if current else None,
         )
+        whole = {gateway.current, self.seen.previous if self.seen else None}
+        return facts_of(change, gateway, self.history, whole.__contains__)
 
     def following(self, limits: Limits | None = None) -> Action | None:
         """Return what the change in flight does next; None without one.

@@ -5,13 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from agent.core.change.decide import Action, AssumeRegistered, DropCertificate
 from agent.core.change.lifecycle import Phase
 from agent.core.report.seen import Damage
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind
 from agent.core.when.schedule import Wishes
 from support import make
-from support.make import DAY, NOW
+from support.make import DAY, HOUR, NOW
 
 OLD = "01" * 32
 LEFT_BEHIND = make.finished(at=NOW - 30 * DAY, replaces=OLD)
@@ -44,6 +45,17 @@ def test_a_base_is_whole_that_is_in_use_or_the_one_before(base: int | None, *, w
     change = make.record(base=base)
 
     assert make.known(change=change).facts(change).base_whole is whole
+
+
+@pytest.mark.parametrize(("configured", "step"), [(None, DropCertificate), ("gw-0042", AssumeRegistered)])
+def test_what_a_first_change_does_next_is_what_the_engine_does(configured: str | None, step: type[Action]) -> None:
+    """Without a set the thing is the configuration's; where it names none, no certificate is assumed to be for it."""
+    change = make.record(Phase.ISSUED, kind=Kind.ENROLL, base=None, unanswered=1)
+    known = make.known(
+        seen=make.seen(current=None, previous=None), asked=make.asked(thing_name=configured), change=change
+    )
+
+    assert type(replace(known, clock=make.reading(NOW + HOUR)).following()) is step
 
 
 def test_the_next_step_is_decided_under_the_limits_in_force() -> None:
