@@ -61,10 +61,10 @@ class Activating:
 
     def _activate(self, record: ChangeRecord, facts: decide.Facts) -> events.ChangeEvent:
         without = None
-        if facts.current != record.generation:
+        if facts.linked != record.generation:
             without = leave.have(Leave.ACTIVATION, record, self._world, self._settings, self._sets, self._tell)
         # Once it is in use, what is said is said about it, also when a power cut kept that from the record.
-        if facts.current != record.generation and probation.word_within(record, self._settings.limits) is not None:
+        if facts.linked != record.generation and probation.word_within(record, self._settings.limits) is not None:
             try:
                 self._world.confirmations.expect()
             except StoreError as error:  # then nothing that is said there is believed either

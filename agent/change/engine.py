@@ -121,14 +121,13 @@ class Engine:
         self._in_flight.take_over(found)
         if found is not None and not orderly and self._was_under_way(found):
             self._in_flight.take(Resumed(at=self._world.clock.now()))
-        self._note_activation()
-        return self.change
+        return None if self.change is None else self._note_activation(self.change)
 
-    def _note_activation(self) -> None:
+    def _note_activation(self, record: ChangeRecord) -> ChangeRecord:
         """Take up that a set is in use of which the record does not say so: what leads away from it leads back."""
-        record = self._in_flight.record
-        if record is not None and not record.phase.activated and self.is_in_use():
+        if not record.phase.activated and self.is_in_use():
             self._in_flight.take(Activated(at=max(self._world.clock.now(), record.entered_at)))
+        return self._in_flight.require()
 
     def hasten(self) -> None:
         """Try the next step now, because a person asks for it, instead of when the last failure's delay is over."""
@@ -200,10 +199,11 @@ class Engine:
         return self._in_flight.require()
 
     def _facts(self, record: ChangeRecord) -> decide.Facts:
-        current = self._sets.usable()
+        linked = self._sets.current()
+        current = self._sets.whole(linked)
         gateway = decide.Facts(
             clock=self._world.reading(),
-            current=current.number if current else None,
+            linked=linked,
             expected_thing=current.manifest.thing_name if current else self._settings.thing_name,
             ends=current.manifest.not_after if current else None,
         )
@@ -226,6 +226,8 @@ class Engine:
             message = f"What this step needs cannot be used: {str(error).removesuffix('.')}."
             failure = Failure(kind=FailureClass.STORE, code=Code.MATERIAL, message=message, remedy=error.hint)
         self._source.close()
+        if failure.decisive:
+            record = self._note_activation(record)
         later = replace(facts, clock=self._world.reading())
         return giving_up.after_failure(record, failure, later, self._world.chance(), self._settings.limits)
 
@@ -285,9 +287,7 @@ class Engine:
         now = self._world.clock.now()
         if record.phase.ended:
             raise RefusedError(f"Change {record.id} has ended already, as {record.phase}.", hint="`iot-cert status`.")
-        if record.phase is Phase.PROVEN and self._sets.current() == record.generation:
-            self._in_flight.take(Activated(at=now))  # it took effect before the record could say so
-            record = self._in_flight.require()
+        record = self._note_activation(record)
         if not record.phase.activated:
             self._in_flight.take(Rejected(at=now, failure=failure))
             return
@@ -341,12 +341,8 @@ class Engine:
             self._in_flight.take(Rejected(at=now, failure=failure))
 
     def is_in_use(self) -> bool:
-        """Whether the change in flight has put its set in use, also when a power cut kept that from the record.
-
-        A recovery may have moved `current` to a set that a rollback is still to prove: that is not the change's doing.
-        """
-        record = self._in_flight.require()
-        return record.phase.activated or (record.phase is Phase.PROVEN and record.generation == self._sets.current())
+        """Whether the change in flight has put its set in use; see `decide.in_use`."""
+        return decide.in_use(self._in_flight.require(), self._sets.current())
 
     @property
     def base_accepted(self) -> bool:

@@ -86,6 +86,18 @@ def test_a_step_in_doubt_and_then_a_restart(gateway: Rig, method: str) -> None:
     assert gateway.connects()
 
 
+def test_a_set_that_is_damaged_after_a_doubtful_activation_is_left_for_the_one_before(gateway: Rig) -> None:
+    """`current` leads to it, which the record does not say yet: its change may not end with that."""
+    gateway.disk.fail("activate", error=IN_DOUBT)
+    assert gateway.rotate(patience=timedelta(seconds=1)).record.phase is Phase.PROVEN
+    assert gateway.current == 3
+    gateway.damage(3)
+
+    assert gateway.follow().record.phase is Phase.ROLLED_BACK
+    assert gateway.current == 2
+    assert gateway.connects()
+
+
 @pytest.mark.parametrize(("saves", "error"), campaigns.pairs(range(1, 25, 2), [NO_ROOM, IN_DOUBT]))
 def test_a_record_that_cannot_be_saved_is_saved_again_before_anything_else(
     gateway: Rig, saves: int, error: StoreError

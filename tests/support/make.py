@@ -54,7 +54,7 @@ def reading(now: datetime = NOW, state: ClockState = ClockState.SYNCHRONISED, fl
 
 def facts(now: datetime = NOW, state: ClockState = ClockState.SYNCHRONISED, **changes: Any) -> decide.Facts:
     """Return the facts of a gateway that is THING, on generation 6."""
-    base = decide.Facts(clock=reading(now, state), current=6, expected_thing=THING)
+    base = decide.Facts(clock=reading(now, state), linked=6, expected_thing=THING)
     return replace(base, **changes)
 
 

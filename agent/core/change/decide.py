@@ -83,7 +83,7 @@ class Facts:
 
     Attributes:
         clock: The wall clock and whether to believe it.
-        current: The generation `current` points at, or None.
+        linked: The generation `current` points at, whole or not, as far as that is known.
         expected_thing: The thing this gateway is, from the current set or the configuration; None when unknown.
         ends: When the certificate in use ends; None where there is none, or it is not known.
         requests: When certificates were asked for by earlier changes, as far as the history tells.
@@ -92,7 +92,7 @@ class Facts:
     """
 
     clock: Reading
-    current: int | None = None
+    linked: int | None = None
     expected_thing: str | None = None
     ends: datetime | None = None
     requests: tuple[datetime, ...] = ()
@@ -249,7 +249,7 @@ def _still_waiting(record: ChangeRecord, now: datetime) -> bool:
 def _crash_loop(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | None:
     now = facts.clock.now
     stops = f"The agent stopped {record.resumes} times in phase {record.phase} without getting any further."
-    if not in_use(record, facts):
+    if not in_use(record, facts.linked):
         remedy = "The change was given up and its generation set aside; read the journal before the next one."
         failure = Failure(kind=FailureClass.STORE, code=Code.CRASH_LOOP, message=stops, remedy=remedy)
         return Reject(why="the change crash-loops", failure=failure)
@@ -370,9 +370,12 @@ def proof_on_doubt(record: ChangeRecord, facts: Facts, limits: Limits) -> dateti
     return prove_at if prove_at < action.until else None
 
 
-def in_use(record: ChangeRecord, facts: Facts) -> bool:
-    """Whether the change has put its set in use, also when a power cut kept that from the record."""
-    return record.phase.activated or (record.phase is Phase.PROVEN and facts.current == record.generation)
+def in_use(record: ChangeRecord, linked: int | None) -> bool:
+    """Whether the change has put its set in use, also when a power cut kept that from the record.
+
+    A recovery may have moved `current` to a set that a rollback is still to prove: that is not the change's doing.
+    """
+    return record.phase.activated or (record.phase is Phase.PROVEN and linked == record.generation)
 
 
 # Phases in which nothing was asked for yet, and the next connection is made with the base's own certificate. Later ones

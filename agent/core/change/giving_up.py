@@ -203,7 +203,7 @@ def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
         # What is condemned already goes back, however long that takes.
         return failure.decisive and record.condemned is None
     # A power cut may have come between moving the link and saying so: what is in use is not rejected.
-    return failure.decisive and not in_use(record, facts)
+    return failure.decisive and not in_use(record, facts.linked)
 
 
 def _unproven(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
@@ -214,7 +214,7 @@ def _unproven(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
     """
     patience = ANCHORS_PATIENCE if record.kind is Kind.TRUST else DAY
     waited = abs(facts.clock.now - record.entered_at)  # a clock that was set back must not turn hours into years
-    return failure.kind is FailureClass.SERVER_TRUST and waited >= patience and not in_use(record, facts)
+    return failure.kind is FailureClass.SERVER_TRUST and waited >= patience and not in_use(record, facts.linked)
 
 
 def _gives_up_at_once(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:

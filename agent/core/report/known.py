@@ -234,11 +234,11 @@ class Known:
         current = self.current
         gateway = Facts(
             clock=self.clock,
-            current=current.generation if current else None,
+            linked=current.generation if current else None,
             expected_thing=current.thing_name if current else self.asked.thing_name,
             ends=current.certificate.not_after if current else None,
         )
-        whole = {gateway.current, self.seen.previous if self.seen else None}
+        whole = {gateway.linked, self.seen.previous if self.seen else None}
         return facts_of(change, gateway, self.history, whole.__contains__)
 
     def following(self, limits: Limits | None = None) -> Action | None:

@@ -87,7 +87,7 @@ class DrivenChange(RuleBasedStateMachine):
     def _facts(self, **changes: Any) -> Facts:
         clock = read(self.now, synchronised=self.synchronised, floors=tuple(self.floors))
         thing = None if self.disk.current is None else make.THING
-        facts = Facts(clock=clock, current=self.disk.current, expected_thing=thing, requests=tuple(self.history))
+        facts = Facts(clock=clock, linked=self.disk.current, expected_thing=thing, requests=tuple(self.history))
         return replace(facts, **changes)
 
     def _action(self) -> decide.Action:

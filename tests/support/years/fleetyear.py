@@ -272,7 +272,7 @@ class YearlongGateway:
     def _facts(self, clock: Reading) -> decide.Facts:
         return decide.Facts(
             clock=clock,
-            current=self._generation,
+            linked=self._generation,
             expected_thing=f"gw-{self._number}",
             ends=self.subject.not_after,
             requests=decide.requests_of(self._history),

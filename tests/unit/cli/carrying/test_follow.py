@@ -21,7 +21,7 @@ def on_probation(minutes: int) -> str:
     """Return what is said so many minutes into a probation of ten minutes, of which each minute proves the set anew."""
     now = NOW + minutes * MINUTE
     record = make.record(Phase.DEPLOYED, checked_at=now)
-    wait = next_action(record, make.facts(now, current=record.generation), Limits(check_every=MINUTE))
+    wait = next_action(record, make.facts(now, linked=record.generation), Limits(check_every=MINUTE))
     assert isinstance(wait, Wait)
     return waiting(wait.code, wait.why, wait.until - now, tried=False, goes_on=THROUGH_DAEMON)
 

@@ -48,12 +48,12 @@ def test_no_crash_loop_keeps_a_set_in_use_for_longer_than_minutes(resumes: int, 
 def test_a_crash_loop_of_a_generation_that_may_be_in_use_slows_down() -> None:
     """A proven set that `current` points at already is tried after a rest and not set aside."""
     record = make.record(Phase.PROVEN, resumes=11, resumed_at=NOW)
-    wait = waits(record, current=7)
+    wait = waits(record, linked=7)
 
     assert (wait.code, wait.until) == ("crash-loop", NOW + decide.CRASH_PAUSE)
-    assert type(act(record, NOW + decide.CRASH_PAUSE, current=7)) is decide.Activate
-    assert type(act(record, current=6)) is decide.Reject
-    assert type(act(make.record(Phase.PREPARED, resumes=11), current=7)) is decide.Reject
+    assert type(act(record, NOW + decide.CRASH_PAUSE, linked=7)) is decide.Activate
+    assert type(act(record, linked=6)) is decide.Reject
+    assert type(act(make.record(Phase.PREPARED, resumes=11), linked=7)) is decide.Reject
 
 
 def test_a_clock_that_was_set_back_does_not_prolong_the_wait_of_a_crash_loop() -> None:

@@ -212,15 +212,15 @@ def test_a_clock_that_was_set_back_begins_the_patience_anew(
 def test_a_generation_that_may_be_in_use_is_not_rejected(failure: Failure) -> None:
     """After a power cut within the activation `current` tells that the proven set is in use, and the change goes on."""
     record = make.record(Phase.PROVEN, refused_since=NOW - 30 * DAY)
-    found = fails(record, failure, current=7)
+    found = fails(record, failure, linked=7)
 
     assert isinstance(found, StepFailed)
     assert not found.failure.decisive
     # Only what may need time to spread is told to.
     assert ("may need time to spread" in found.failure.promise) == (failure.kind is not F.STORE)
     assert (found.failure.remedy == failure.remedy) == (failure.kind is F.STORE)
-    assert isinstance(fails(record, failure, current=6), Rejected)
-    assert isinstance(fails(record, failure, current=None), Rejected)
+    assert isinstance(fails(record, failure, linked=6), Rejected)
+    assert isinstance(fails(record, failure, linked=None), Rejected)
 
 
 @pytest.mark.parametrize("phase", PREPARED)
