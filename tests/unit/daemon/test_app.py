@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from agent.core.report.findings import judge
 from agent.core.worker_protocol import Do
 from agent.daemon.app import ONE_TURN, Daemon
-from agent.system import locks
 from agent.system.clock import monotonic
 from support.running.daemon_rig import DaemonRig
 
@@ -101,7 +100,7 @@ def test_a_state_directory_that_cannot_be_locked_is_told_once_and_used(
     def read_only(_path: Path) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(locks, "_open", read_only)
+    monkeypatch.setattr(rig.daemon.instance._state_lock, "_opened", read_only)
     rig.due()
     assert len(rig.look()) == 1
     rig.look()
