@@ -163,6 +163,7 @@ def test_technicians_are_told_apart(enrolled: Installed) -> None:
     assert enrolled.until_up() == before + 1
 
 
+@pytest.mark.whole
 def test_it_rotates_unattended_once_a_reload_says_so(enrolled: Installed) -> None:
     """A maximum age that has passed makes it due; the certificates that were left behind are retired."""
     machine, before = enrolled.machine, enrolled.until_up()
@@ -214,6 +215,7 @@ def test_a_killed_daemon_is_back(enrolled: Installed) -> None:
     assert len(enrolled.certificates()) == asked
 
 
+@pytest.mark.whole
 def test_a_daemon_that_hangs_is_killed_and_started_again(enrolled: Installed) -> None:
     """The watchdog ends what does not turn any more."""
     machine, drop_in = enrolled.machine, f"/etc/systemd/system/{SERVICE}.d/test.conf"

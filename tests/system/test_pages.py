@@ -89,6 +89,7 @@ def signed(enrolled: Installed) -> Installed:
     return enrolled
 
 
+@pytest.mark.whole
 def test_the_technicians_page(signed: Installed) -> None:
     """Every line of its table, in its order, on one enrolled gateway."""
     gateway, machine = signed, signed.machine
@@ -149,6 +150,7 @@ def test_a_factory_reset(enrolled: Installed) -> None:
     assert [change["kind"] for change in machine.history()] == ["enroll"]
 
 
+@pytest.mark.whole
 def test_what_to_do_about_a_compromise(signed: Installed) -> None:
     """A gateway's key, the claim, and signers of whom nothing is left to trust."""
     enrolled, machine = signed, signed.machine
@@ -176,6 +178,7 @@ def test_what_to_do_about_a_compromise(signed: Installed) -> None:
     assert machine.history()[-1]["kind"] == "trust"
 
 
+@pytest.mark.whole
 def test_the_pipelines_page(signed: Installed) -> None:
     """Keys were made and a bundle signed; the next one is shipped and installed, and a fresh signature follows."""
     gateway, machine = signed, signed.machine
