@@ -21,7 +21,7 @@ from agent.cli.command_line import fast_path
 from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
-from agent.iotcore import sync_client
+from agent.iotcore import broker
 from agent.operations.wiring import open_parts
 from agent.sandbox.account.authority import fingerprint
 from agent.sandbox.cloud import Cloud
@@ -44,11 +44,11 @@ PATIENT = "request: 1m"  # the cloud shares a machine with much else to do: no a
 
 
 class _Unconnected(SimulatedEndpoint):
-    """The cloud as the engine meets it where no bytes are sent; in the place of `agent.iotcore.sync_client.Broker`."""
+    """The cloud as the engine meets it where no bytes are sent; in the place of `agent.iotcore.broker.Broker`."""
 
     def close(self) -> None:
         """Hear no more of the cloud, which goes on."""
-        self.cloud._listeners.remove(self)
+        self.cloud.detach(self)
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Gateway:
         config = load(self.config)
         config = replace(config, rotation=replace(config.rotation, probation=timedelta(0)))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sync_client, "Broker", self._unconnected)
+            patch.setattr(broker, "Broker", self._unconnected)
             self._enroll(config)
         self.cloud.stack.readmit("0042")  # for stories in which it loses all that it has
         self._note_tokens()
