@@ -36,6 +36,7 @@ from support.emulator.device_life import (
     call,
 )
 from support.emulator.fleet_operator import Administrator
+from support.suite import campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,8 +288,8 @@ def a_hook_that_fails_costs_no_gateway_its_connection(account: Account, tmp_path
     with armed(tmp_path, account, "0097") as device:
         device.run("enroll", expect=0)
         first = device.certificate_id()
-        for name, code in FAILURES.items():
-            replace_code(account, code)
+        for name in campaigns.take(list(FAILURES), 2):
+            replace_code(account, FAILURES[name])
             has = 1 if name == "slow" else PATIENT
             client.update_function_configuration(FunctionName="iot-cert-hook", Timeout=has)
             assert device.run("rotate").code in {1, 5}
