@@ -29,7 +29,7 @@ QUICK = timedelta(minutes=3)  # a lifetime with which one rotation may follow an
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Give a gateway that the stories share; none of them rests on what another has left."""
     with Gateway(tmp_path_factory.mktemp("fleet")) as gateway:
-        gateway.expect_silence()
+        gateway.expect_silence().enroll()
         with Site(gateway) as site:
             yield site
         said, secrets = gateway.everything_said(), gateway.secrets()
@@ -202,7 +202,7 @@ def test_a_job_cancelled_before_it_is_seen_is_not_carried_out(site: Site) -> Non
 def test_a_job_cancelled_while_another_change_is_in_flight_is_not_carried_out(gateway: Gateway) -> None:
     """It was accepted and waits for its turn; then the operator takes it back."""
     gateway.configure({"probation: 1s": "probation: 8s"})
-    with daemon(gateway) as site:
+    with Site(gateway) as site:  # which enrols first
         until(lambda: (site.status.get("change") or {}).get("phase") == "deployed" and site.up, "it is on probation")
         job_id = site.rotation()
         site.reaches(job_id, JobStatus.IN_PROGRESS)

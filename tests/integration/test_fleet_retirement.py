@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Report, Step, encode_report
 from agent.sandbox.cloud import Status
@@ -64,6 +66,7 @@ def retiring(site: Site) -> dict[str, Any]:
 @contextmanager
 def with_a_copy(gateway: Gateway, **settings: str) -> Iterator[tuple[Site, Path]]:
     """Run a daemon with another program, which wants a copy in a directory that is not there."""
+    gateway.enroll()
     copy, user = gateway.directory / "app" / "gateway.pem", pwd.getpwuid(os.geteuid()).pw_name
     group = grp.getgrgid(os.getegid()).gr_name
     more = f"copies: [{{to: {copy}, content: chain, owner: {user}, group: {group}}}]\n"
@@ -110,6 +113,7 @@ def metrics(site: Site) -> str:
     return (site.gateway.directory / "run" / "metrics.prom").read_text()
 
 
+@pytest.mark.whole
 def test_a_persons_word_goes_over_a_program_that_will_never_take_the_new_set_up(gateway: Gateway) -> None:
     """And over the grace; the gateway itself is as well as before."""
     with with_a_copy(gateway) as (site, copy):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def rotated(enrolled: Gateway) -> Gateway:
     """Return a gateway that has left its first certificate behind."""
-    enrolled.run("rotate", expect=0)
+    enrolled.rotate()
     return enrolled
 
 
@@ -197,7 +197,7 @@ def test_a_key_that_a_disk_kept_is_destroyed_by_the_next_worker(rotated: Gateway
     assert not old_set.exists()
     shutil.move(kept, old_set)
     (rotated.state / "previous").symlink_to("generations/000001")
-    typed = [sys.executable, "-m", "agent.worker.main", "--config", str(rotated.config)]
-    subprocess.run(typed, input=encode_order(Order(do=Do.LOOK)), check=True, capture_output=True)
-    assert not old_set.exists()
+    with RunningDaemon(rotated) as daemon:
+        daemon.until_up(2)
+        assert not old_set.exists()
     assert rotated.generations() == (2, None)

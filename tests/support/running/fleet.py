@@ -274,8 +274,10 @@ def summary(job_id: str, number: int, version: int) -> dict[str, Any]:
 
 @contextmanager
 def daemon(gateway: Gateway, **settings: str) -> Iterator[Site]:
-    """Run a daemon of one's own, with more settings for rotation."""
+    """Run a daemon of one's own, on a gateway that has its first certificate, with more settings for rotation."""
     lines = "".join(f"  {name}: {value}\n" for name, value in settings.items())
+    if not gateway.state.exists():
+        gateway.enroll()
     gateway.configure({"  template: gateway-rotation\n": f"  template: gateway-rotation\n{lines}"})
     with Site(gateway) as site:
         yield site

@@ -36,7 +36,6 @@ from support.suite import warm
 from support.suite.ran import Ran
 
 if TYPE_CHECKING:
-    from agent.config.values import Config
     from agent.core.change.lifecycle import ChangeRecord
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
@@ -140,24 +139,28 @@ class Gateway:
         The cloud is asked without a connection, which is two thirds of what an enrolment costs; a test that is about
         the first one itself runs the command.
         """
+        self._change(Kind.ENROLL)
+        self.cloud.stack.readmit("0042")  # for stories in which it loses all that it has
+
+    def rotate(self) -> None:
+        """Get another certificate as `iot-cert rotate` does; see `enroll`."""
+        self._change(Kind.ROTATE)
+
+    def _change(self, kind: Kind) -> None:
         config = load(self.config)
         config = replace(config, rotation=replace(config.rotation, probation=timedelta(0)))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(broker, "Broker", self._unconnected)
-            self._enroll(config)
-        self.cloud.stack.readmit("0042")  # for stories in which it loses all that it has
+            with open_parts(config, Unheard(), create=True) as parts:
+                parts.change.planner.begin(kind, Origin.TECHNICIAN, "asked for by a technician")
+                outcome = parts.change.engine.run()
+        assert outcome.record.phase is Phase.COMMITTED, outcome.record.failure
+        reported.write(self.state, outcome.record.id)  # as the command does once it has said how it ended
         self._note_tokens()
 
     def _unconnected(self, *_: object, **__: object) -> _Unconnected:
         root = fingerprint(self.service.endpoint_authority.certificate)
         return _Unconnected(cloud=self.cloud, root_sha256=root)
-
-    def _enroll(self, config: Config) -> None:
-        with open_parts(config, Unheard(), create=True) as parts:
-            parts.change.planner.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
-            outcome = parts.change.engine.run()
-        assert outcome.record.phase is Phase.COMMITTED, outcome.record.failure
-        reported.write(self.state, outcome.record.id)  # as the command does once it has said how it ended
 
     def remember(self, ran: Ran) -> None:
         """Keep what was said, and the tokens that must not be in it."""
