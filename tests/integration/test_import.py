@@ -7,7 +7,6 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -76,14 +75,15 @@ def test_the_thing_must_be_known(plain: Gateway) -> None:
     assert plain.generations() == (2, 1)
 
 
-@pytest.mark.parametrize("thing", ["gw/+/0042", "#", "x" * 129, "gw 0042", "gw\n0042"])
-def test_a_name_that_no_thing_has_is_refused(plain: Gateway, thing: str) -> None:
+def test_a_name_that_no_thing_has_is_refused(plain: Gateway) -> None:
     """It would become part of topics; it is refused before anything is written, as in the configuration."""
-    ran = plain.run("import", "--from", str(stick(plain, issue(plain))), "--thing", thing, "--wait", "3")
-    assert ran.code in {2, 4}, ran.out + ran.err
-    assert "defect" not in ran.err
-    assert not plain.state.exists() or plain.generations() == (None, None)
-    assert not plain.state.exists() or not [*(plain.state / "generations").iterdir()]
+    directory = stick(plain, issue(plain))
+    for thing in ("gw/+/0042", "#", "x" * 129, "gw 0042", "gw\n0042"):
+        ran = plain.run("import", "--from", str(directory), "--thing", thing, "--wait", "3")
+        assert ran.code in {2, 4}, ran.out + ran.err
+        assert "defect" not in ran.err
+        assert not plain.state.exists() or plain.generations() == (None, None)
+        assert not plain.state.exists() or not [*(plain.state / "generations").iterdir()]
 
 
 def test_the_certificate_of_another_thing_is_not_used(plain: Gateway) -> None:
@@ -195,7 +195,8 @@ def test_the_certificate_of_an_authority_is_no_set(enrolled: Gateway) -> None:
 
 def test_a_device_certificate_that_signed_itself_is_left_to_its_proof(enrolled: Gateway) -> None:
     """What `openssl req -x509` makes says that it is an authority's; AWS takes those registered without a CA."""
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=gw-0042", "-days", "9"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    made = ["openssl", "req", "-x509", *key, "-nodes", "-subj", "/CN=gw-0042", "-days", "9"]
     brought = enrolled.directory / "own"
     brought.mkdir()
     subprocess.run([*made, "-keyout", "key.pem", "-out", "own.pem"], check=True, capture_output=True, cwd=brought)
@@ -269,15 +270,16 @@ def packed(gateway: Gateway, old: Old) -> Path:
     return path
 
 
-@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\nanother line\n"])
-def test_a_pkcs12_file_is_opened_with_the_first_line_of_a_file(plain: Gateway, end: bytes) -> None:
-    """However that line ends."""
-    secret = plain.directory / "password"
-    secret.write_bytes(PASSWORD + end)
-    old = issue(plain)
-    plain.run("import", "--from", str(packed(plain, old)), "--password-file", str(secret), "--thing", THING, expect=0)
+def test_a_pkcs12_file_is_opened_with_the_first_line_of_a_file(plain: Gateway) -> None:
+    """However that line ends; what is in use already was read as well."""
+    secret, old = plain.directory / "password", issue(plain)
+    words = ("import", "--from", str(packed(plain, old)), "--password-file", str(secret), "--thing", THING)
+    for end in (b"", b"\n", b"\r\n", b"\nanother line\n"):
+        secret.write_bytes(PASSWORD + end)
+        plain.run(*words, expect=0)
+        assert plain.certificate_id() == old.certificate_id
+    assert "in use already" in plain.ran[-1].out
     secret.unlink()
-    assert plain.certificate_id() == old.certificate_id
     assert PASSWORD.decode() not in plain.everything_said()
 
 
@@ -297,24 +299,26 @@ def test_a_wrong_password_is_never_told(enrolled: Gateway) -> None:
     assert len(enrolled.history()) == 1
 
 
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda path: (path / "other.key").write_bytes(ec_key()), "several private keys"),
-        (lambda path: next(path.glob("*.crt")).unlink(), "certificate that belongs to the private key"),
-        (lambda path: (path / "film.mp4").write_bytes(b"\0" * 2_000_000), "film.mp4"),
-        (lambda path: (path / "empty.pem").write_bytes(b""), "empty.pem"),
-        (shutil.rmtree, "stick: it cannot be read"),
-    ],
-)
-def test_what_cannot_be_used_is_refused(enrolled: Gateway, spoil: Callable[[Path], object], said: str) -> None:
+UNUSABLE: dict[str, Callable[[Path], object]] = {
+    "several private keys": lambda path: (path / "other.key").write_bytes(ec_key()),
+    "certificate that belongs to the private key": lambda path: next(path.glob("*.crt")).unlink(),
+    "film.mp4": lambda path: (path / "film.mp4").write_bytes(b"\0" * 2_000_000),
+    "empty.pem": lambda path: (path / "empty.pem").write_bytes(b""),
+    "stick: it cannot be read": shutil.rmtree,
+}
+
+
+def test_what_cannot_be_used_is_refused(enrolled: Gateway) -> None:
     """In one line that names it, before anything is written."""
-    directory = stick(enrolled, issue(enrolled))
-    spoil(directory)
-    ran = enrolled.run("import", "--from", str(directory), expect=2)
-    assert said in ran.err
-    assert ran.err.startswith("iot-cert: What was brought cannot be used: ")
-    assert enrolled.generations() == (1, None)
+    old = issue(enrolled)
+    for said, spoil in UNUSABLE.items():
+        directory = stick(enrolled, old)
+        spoil(directory)
+        ran = enrolled.run("import", "--from", str(directory), expect=2)
+        assert said in ran.err
+        assert ran.err.startswith("iot-cert: What was brought cannot be used: ")
+        assert enrolled.generations() == (1, None)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_a_readme_beside_is_passed_over(enrolled: Gateway) -> None:

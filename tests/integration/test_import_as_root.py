@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,14 +14,15 @@ import pytest
 from agent.core.report.checks import CHECKS
 from agent.sandbox.cloud import Status
 from support.running.daemon import RunningDaemon
-from support.running.gateway import COMMAND, Gateway
+from support.running.gateway import Gateway
 from support.shorthand.sticks import THING, created, issue, root, stick
+from support.suite import warm
 from support.suite.surroundings import NOBODY, need_root
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from support.suite.ran import Ran
+    from support.shorthand.sticks import Old
 
 
 # -- before it is proven -----------------------------------------------------------------------------------------------
@@ -31,10 +32,8 @@ def test_only_root_uses_a_set_before_it_is_proven(passable: Gateway) -> None:
     """Others are refused before anything is read."""
     need_root()
     passable.config.chmod(0o644)
-    done = subprocess.run(
-        [COMMAND, "--config", str(passable.config), "import", "--from", "/no/such/file", "--unproven"],
-        capture_output=True, text=True, timeout=60, check=False, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],
-    )  # fmt: skip
+    words = ["--config", str(passable.config), "import", "--from", "/no/such/file", "--unproven"]
+    done = warm.run(words, cwd=Path("/"), env=os.environ, timeout=180, user=NOBODY)
     assert done.returncode == 4
     assert "Only root may use a set before it is proven" in done.stderr
     assert "sudo" in done.stderr
@@ -71,65 +70,82 @@ def test_an_unproven_set_that_is_refused_is_rolled_back(enrolled: Gateway) -> No
 # -- with the daemon ---------------------------------------------------------------------------------------------------
 
 
-def test_the_daemon_carries_it_on(enrolled: Gateway) -> None:
+@pytest.fixture(name="served", scope="module")
+def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """Give a gateway with a daemon that the stories share; none of them rests on what another has left."""
+    with Gateway(tmp_path_factory.mktemp("served")) as gateway:
+        gateway.enroll()
+        with RunningDaemon(gateway) as daemon:
+            daemon.until_up(1)
+            yield daemon
+        said, secrets = gateway.everything_said(), gateway.secrets()
+        assert not [secret[:6] for secret in secrets if secret in said]
+
+
+def brought(gateway: Gateway, old: Old, *roots: bytes) -> str:
+    """Return a directory with what is brought, and nothing of what was brought before."""
+    shutil.rmtree(gateway.directory / "stick", ignore_errors=True)
+    return str(stick(gateway, old, *roots))
+
+
+def test_the_daemon_carries_it_on(served: RunningDaemon) -> None:
     """The command plans, since it may read the stick; the daemon does the rest and is connected with the new set."""
-    old = issue(enrolled)
-    directory = stick(enrolled, old, root(enrolled).pem)
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        ran = enrolled.run("import", "--from", str(directory), "--json", expect=0)
-        assert (ran.outcome["event"], ran.outcome["current"]) == ("outcome", 2)
-        daemon.until_up(2)
-        assert daemon.live() == [old.certificate_id]
-    assert enrolled.history()[-1].origin == "technician"
+    gateway = served.gateway
+    old = issue(gateway)
+    before = gateway.generations()[0]
+    ran = gateway.run("import", "--from", brought(gateway, old, root(gateway).pem), "--json", expect=0)
+    assert (ran.outcome["event"], gateway.generations()) == ("outcome", (ran.outcome["current"], before))
+    served.until_up(ran.outcome["current"])
+    assert served.live() == [old.certificate_id]
+    assert gateway.history()[-1].origin == "technician"
 
 
-def test_an_import_does_not_wait_for_the_daemon(enrolled: Gateway) -> None:
+def test_an_import_does_not_wait_for_the_daemon(served: RunningDaemon) -> None:
     """With `--no-wait` the command ends once it is begun."""
-    old = issue(enrolled)
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        told = enrolled.run("import", "--from", str(stick(enrolled, old)), "--no-wait", "--json", expect=0).outcome
-        assert told["event"] == "begun"
-        daemon.until_up(2)
-        daemon.until_finished(2)
-    assert enrolled.certificate_id() == old.certificate_id
+    gateway, known = served.gateway, len(served.history())
+    old = issue(gateway)
+    told = gateway.run("import", "--from", brought(gateway, old), "--no-wait", "--json", expect=0).outcome
+    assert told["event"] == "begun"
+    served.until_finished(known + 1)
+    served.until_up()
+    assert gateway.certificate_id() == old.certificate_id
 
 
-def test_the_daemon_gives_up_what_is_refused(enrolled: Gateway) -> None:
+def test_the_daemon_gives_up_what_is_refused(served: RunningDaemon) -> None:
     """It is connected with the set before, throughout or again."""
-    directory = stick(enrolled, issue(enrolled, status=Status.INACTIVE))
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        ran = enrolled.run("import", "--from", str(directory), "--json", expect=1)
-        assert ran.outcome["change"]["phase"] == "rejected"
-        daemon.until_up(1)
+    gateway, before = served.gateway, served.gateway.generations()[0]
+    directory = brought(gateway, issue(gateway, status=Status.INACTIVE))
+    ran = gateway.run("import", "--from", directory, "--json", expect=1)
+    assert ran.outcome["change"]["phase"] == "rejected"
+    served.until_up(before)
 
 
-def test_an_unproven_set_goes_through_the_daemon_too(enrolled: Gateway) -> None:
+def test_an_unproven_set_goes_through_the_daemon_too(served: RunningDaemon) -> None:
     """The mark is in the record, which is all that the daemon needs."""
     need_root()
-    old = issue(enrolled)
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        enrolled.run("import", "--from", str(stick(enrolled, old)), "--unproven", expect=0)
-        daemon.until_up(2)
-    assert enrolled.history()[-1].unproven
+    gateway = served.gateway
+    old = issue(gateway)
+    gateway.run("import", "--from", brought(gateway, old), "--unproven", expect=0)
+    served.until_up()
+    assert served.live() == [old.certificate_id]
+    assert gateway.history()[-1].unproven
 
 
-def test_without_a_network_the_daemon_holds_no_person_up(enrolled: Gateway) -> None:
+def test_without_a_network_the_daemon_holds_no_person_up(served: RunningDaemon) -> None:
     """The set is in use at once, and the daemon proves it when the network is there."""
     need_root()
-    old = issue(enrolled)
-    with RunningDaemon(enrolled) as daemon:
-        daemon.until_up(1)
-        enrolled.order("down")
-        ran = enrolled.run("import", "--from", str(stick(enrolled, old)), "--unproven", expect=5)
-        assert "Trying again" not in ran.out
-        assert "Not proven yet: import " in ran.out
-        assert "Generation 2 is in use." in " ".join(ran.out.split())
-        enrolled.order("up")
-        daemon.until_up(2)
+    gateway = served.gateway
+    old = issue(gateway)
+    gateway.order("down")
+    try:
+        ran = gateway.run("import", "--from", brought(gateway, old), "--unproven", expect=5)
+    finally:
+        gateway.order("up")
+    assert "Trying again" not in ran.out
+    assert "Not proven yet: import " in ran.out
+    assert f"Generation {gateway.generations()[0]} is in use." in " ".join(ran.out.split())
+    served.until_up()
+    assert served.live() == [old.certificate_id]
 
 
 def test_the_daemon_of_a_gateway_without_a_set_takes_the_first_one(plain: Gateway) -> None:
@@ -197,42 +213,53 @@ def test_root_gets_its_support_bundle_where_only_root_may_write(passable: Gatewa
     shutil.rmtree(closed)
 
 
-@pytest.mark.parametrize("runs", [False, True])
-def test_a_support_bundle_of_a_live_gateway_holds_no_secret(enrolled: Gateway, runs: bool) -> None:  # noqa: FBT001
-    """With the daemon and without; the check in it has looked at everything."""
-    target = enrolled.directory / "support.tar"
-    if runs:
-        with RunningDaemon(enrolled) as daemon:
-            daemon.until_up(1)
-            ran: Ran = enrolled.run("support-bundle", "--output", str(target), "--json", expect=0)
-            daemon.until_up(1)
-    else:
-        ran = enrolled.run("support-bundle", "--output", str(target), "--json", expect=0)
+def test_a_support_bundle_of_a_live_gateway_holds_no_secret(enrolled: Gateway) -> None:
+    """The check in it has looked at everything."""
+    assert_the_bundle_holds_no_secret(enrolled)
+
+
+def test_a_support_bundle_beside_the_daemon_holds_no_secret(served: RunningDaemon) -> None:
+    """Neither does this one, and the daemon goes on."""
+    assert_the_bundle_holds_no_secret(served.gateway)
+    served.until_up()
+
+
+def assert_the_bundle_holds_no_secret(gateway: Gateway) -> None:
+    """And is whole."""
+    target = gateway.directory / "support.tar"
+    ran = gateway.run("support-bundle", "--output", str(target), "--json", expect=0)
     assert set(ran.outcome["missing"]) <= {"journal.txt", "unit.txt"}
     assert lines_of(target)["connect"] == lines_of(target)["permissions"] == "ok"
     data = target.read_text(errors="replace")
-    assert enrolled.secrets()
-    assert not [secret for secret in enrolled.secrets() if secret in data]
+    assert gateway.secrets()
+    assert not [secret for secret in gateway.secrets() if secret in data]
 
 
-@pytest.mark.parametrize("runs", [False, True])
-def test_a_page_about_a_live_gateway_holds_no_secret(enrolled: Gateway, runs: bool) -> None:  # noqa: FBT001
-    """Not even in a reason that a person has typed; with the daemon and without it tells of each check."""
-    target = enrolled.directory / "report.html"
-    if runs:
-        with RunningDaemon(enrolled) as daemon:
-            daemon.until_up(1)
-            enrolled.run("pause", "1h", "--reason", "as https://bucket.example/a?Signature=5ec2e7 says", expect=0)
-            ran: Ran = enrolled.run("report", "--html", str(target), "--json", expect=0)
-    else:
-        ran = enrolled.run("report", "--html", str(target), "--json", expect=0)
+def test_a_page_about_a_live_gateway_holds_no_secret(enrolled: Gateway) -> None:
+    """It tells of each check."""
+    text = page_of(enrolled)
+    assert "enroll, generation 1" in text
+
+
+def test_a_page_beside_the_daemon_holds_no_secret(served: RunningDaemon) -> None:
+    """Not even in a reason that a person has typed."""
+    gateway = served.gateway
+    gateway.run("pause", "1h", "--reason", "as https://bucket.example/a?Signature=5ec2e7 says", expect=0)
+    text = page_of(gateway)
+    gateway.run("resume", expect=0)
+    assert "as https://bucket.example/a?[REMOVED] says" in text
+    assert "5ec2e7" not in text
+
+
+def page_of(gateway: Gateway) -> str:
+    """Return the page about a gateway, which has all checks and no secret."""
+    target = gateway.directory / "report.html"
+    ran = gateway.run("report", "--html", str(target), "--json", expect=0)
     assert (ran.outcome["event"], ran.outcome["file"], ran.outcome["missing"]) == ("report", str(target), {})
     text = target.read_text()
-    assert not [secret for secret in enrolled.secrets() if secret in text]
-    assert ("as https://bucket.example/a?[REMOVED] says" in text) == runs
-    assert "5ec2e7" not in text
+    assert not [secret for secret in gateway.secrets() if secret in text]
     assert all(f"</b> {check}</h3>" in text for check in CHECKS)
-    assert "enroll, generation 1" in text
+    return text
 
 
 def lines_of(target: Path) -> dict[str, Any]:
