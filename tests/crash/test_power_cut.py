@@ -6,6 +6,7 @@ import pytest
 
 from support.crashkit import campaign, points, recoveries
 from support.crashkit.scenarios import NAMES, scenario
+from support.suite import campaigns
 from support.suite.campaigns import least
 
 ONE_IN = 179  # of all states, of which many are the same disk
@@ -19,6 +20,7 @@ LEAST = {
 }
 # Recoveries that make many calls leave thousands of disks, of which few are taken; of all others, each is.
 LEAST_OF_RECOVERIES = {"reserve given up": (1_500, 300)}
+AFTER_KILLS = [("enrolment", 31), ("rejection", 29), ("rollback", 37), ("going back", 5)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +47,7 @@ def test_a_power_cut_during_a_recovery_is_recovered_from(name: str) -> None:
     assert report.complaints == (), report.shown
 
 
-@pytest.mark.parametrize(("name", "every"), [("enrolment", 31), ("rejection", 29), ("rollback", 37), ("going back", 5)])
+@pytest.mark.parametrize(("name", "every"), campaigns.take(AFTER_KILLS, 2))
 def test_a_power_cut_after_a_kill_leaves_a_sound_store(name: str, every: int) -> None:
     """What a killed process left unsynced is not taken for durable by the next; kills at every so many operations."""
     report = campaign.kill_then_cut(scenario(name), every=every, one_in=ONE_IN)
