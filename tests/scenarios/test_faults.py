@@ -16,6 +16,7 @@ from agent.core.values import Kind
 from agent.sandbox.replies.faults import Effect, Operation
 from support.simulated.faults import ASK, CONNECT, CREATE, NETWORK, POLICY, PROTOCOL, REGISTER, watch
 from support.simulated.rig import Rig, is_told
+from support.suite import campaigns
 
 DAY = timedelta(days=1)
 
@@ -95,7 +96,12 @@ OVERCOME = [
 ]
 
 
-@pytest.mark.parametrize("case", OVERCOME, ids=str)
+def told_as(case: Passing) -> str:
+    """Return where a fault strikes and what it is told as: one of each kind will do for a sample."""
+    return f"{case.operation} {case.code}"
+
+
+@pytest.mark.parametrize("case", campaigns.one_of_each(OVERCOME, told_as), ids=str)
 def test_what_strikes_once_is_overcome(gateway: Rig, case: Passing) -> None:
     """One fault of any kind delays a rotation and costs no more than what cannot be known for sure."""
     told = watch(gateway)

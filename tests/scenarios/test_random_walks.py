@@ -221,7 +221,7 @@ def _walk(path: Path, seed: int) -> None:
         rig.close()
 
 
-@pytest.mark.parametrize("first", campaigns.take(range(0, WALKS, IN_A_BATCH), 8))
+@pytest.mark.parametrize("first", campaigns.take(range(0, WALKS, IN_A_BATCH), 10))
 def test_whatever_happens_the_gateway_connects_at_the_end(state: Path, first: int) -> None:
     """After random events a current set is whole, and with all trouble gone the next rotation is committed."""
     only = campaigns.chosen().case
