@@ -246,8 +246,14 @@ def _settle(config: pytest.Config, number: int) -> None:
     surroundings.take_huge_pages(forked=True)
 
 
+def _tells(report: pytest.TestReport) -> bool:
+    """Whether a report says more than that a setup or a teardown went well: two of three do not."""
+    return report.when == "call" or not report.passed
+
+
 def _run(session: pytest.Session, wire: Wire) -> None:
-    hook, recorder = session.config.hook, _Recorder()
+    hook, option, recorder = session.config.hook, session.config.option, _Recorder()
+    every = option.durations is not None or option.xmlpath is not None  # they ask for setups and teardowns too
     session.config.pluginmanager.register(recorder)
     following: Any = session  # after a unit: what its file has is torn down, and what the session has is kept
     while (unit := wire.recv()) is not None:
@@ -259,6 +265,7 @@ def _run(session: pytest.Session, wire: Wire) -> None:
                 [
                     hook.pytest_report_to_serializable(config=session.config, report=report)
                     for report in recorder.reports
+                    if every or _tells(report)
                 ]
             )
             if wire.poll() and after is not following:
