@@ -19,6 +19,7 @@ from agent.change.announcements import announcement
 from agent.core.change import decide
 from agent.core.change.advance import advance
 from agent.core.change.lasting import Lasting, lasting
+from agent.core.change.lifecycle import WaitCode
 from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
@@ -151,7 +152,7 @@ class InFlight:
             failure = Failure(kind=FailureClass.STORE, code=Code.STORE, message=str(error), remedy=error.hint)
             until = self._clock.now() + timedelta(seconds=_SAVE_AGAIN.delay(self._unsaved, 1.0))
             return decide.Wait(
-                why=f"{error} Nothing further is done before.", until=until, code="retry", failure=failure
+                why=f"{error} Nothing further is done before.", until=until, code=WaitCode.RETRY, failure=failure
             )
         self._saved, self._unsaved = True, 0
         return None

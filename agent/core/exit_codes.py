@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from agent.core.change.lifecycle import WaitCode
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.errors import AgentError, BundleError, CloudError, ConfigError, RefusedError, StoreBusyError
@@ -62,11 +63,11 @@ def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exi
 
 def _of_wait(code: str, kind: FailureClass | None) -> Exit:
     match code:
-        case "probation":
+        case WaitCode.PROBATION:
             return Exit.DONE
-        case "budget":
+        case WaitCode.BUDGET:
             return Exit.REFUSED
-        case "crash-loop":
+        case WaitCode.CRASH_LOOP:
             return Exit.DEGRADED
         case _:
             if kind is FailureClass.OPERATOR:

@@ -21,7 +21,7 @@ from agent.change.engine import Outcome
 from agent.change.plan import MAX_REASON
 from agent.core.change import verbs
 from agent.core.change.ladder import OTHER_ANCHORS, Climb, Rung
-from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Phase, WaitCode
 from agent.core.change.verbs import Meaning, OrderStep, Situation, Verb
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import OF_THE_SET, FailureClass, needs_control
@@ -325,7 +325,7 @@ class Operations:
     def _is_stuck(self, outcome: Outcome) -> bool:
         """Whether a change waits because of what other sets on this gateway may not meet."""
         wait, record = outcome.wait, outcome.record
-        if wait is None or wait.code not in {"retry", "budget"}:
+        if wait is None or wait.code not in {WaitCode.RETRY, WaitCode.BUDGET}:
             return False
         failure = wait.failure
         if failure is not None and (needs_control(failure) or failure.code in {Code.LOCKED_OUT, Code.MATERIAL}):

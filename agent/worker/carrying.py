@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.change.lifecycle import WaitCode
 from agent.core.failure.failure import HOLDING
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Carrying:
         """Run until the change ends, has to wait for longer than is worth a process, or is stopped."""
         while True:
             outcome = self._engine.run(self._stop.is_set)
-            if outcome.wait is None or outcome.wait.code == "stopped":
+            if outcome.wait is None or outcome.wait.code == WaitCode.STOPPED:
                 return outcome
             left = outcome.wait.until - self._clock.now()
             if left > SHORT and not self._holds(outcome):

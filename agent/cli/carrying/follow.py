@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.change.lifecycle import Phase
+from agent.core.change.lifecycle import Phase, WaitCode
 from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import HOLDING, SET_THE_CLOCK, FailureClass
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from agent.core.change.decide import Wait
     from agent.core.change.lifecycle import ChangeRecord
     from agent.ports import Clock, Reporter
-
-CLOCK = "clock"  # what is waited for where the clock cannot be right; see `agent.core.change.decide.Wait`
 
 LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while a person waits for it
 
@@ -45,12 +43,12 @@ def worth_waiting(
     """Whether to stay for the end of a wait.
 
     Args:
-        code: What is waited for; see `agent.core.change.decide.Wait`.
+        code: What is waited for; see `WaitCode`.
         failure: Class and code of the failure that is waited out, or None for both.
         span: From the last phase that was passed to the end of the wait.
         patience: What was asked for, or None for the default of what it is.
     """
-    if code == "probation":
+    if code == WaitCode.PROBATION:
         return True
     if patience is None:
         patience = _default_patience(*failure)
@@ -97,7 +95,7 @@ class Patience:
             now: The wall clock.
             used: Whether what the person wanted is in use already; see `is_used_unproven`.
         """
-        was_set = self._code == CLOCK != code  # what passed by the clock before is no time that was waited
+        was_set = self._code == WaitCode.CLOCK != code  # what passed by the clock before is no time that was waited
         if phase != self._phase or was_set:
             self.since = now
         self._phase, self._code = phase, code
@@ -124,7 +122,7 @@ def waiting(code: str, why: str, left: timedelta, *, tried: bool, goes_on: str) 
     """Return what a person is told who waits.
 
     Args:
-        code: What is waited for; see `agent.core.change.decide.Wait`.
+        code: What is waited for; see `WaitCode`.
         why: The reason.
         left: Until something happens again.
         tried: Whether a failure is waited out.
@@ -133,16 +131,16 @@ def waiting(code: str, why: str, left: timedelta, *, tried: bool, goes_on: str) 
     if tried:
         return f"Trying again in {duration(left)}."
     text = sentence_of(why)
-    if code == CLOCK:
+    if code == WaitCode.CLOCK:
         return f"{text}. {SET_THE_CLOCK} It goes on by itself then; leaving with Ctrl-C is harmless: {goes_on}."
-    if code != "probation":
+    if code != WaitCode.PROBATION:
         return f"{text} ({duration(left)})."
     return f"{text}. The new set is in use; leaving with Ctrl-C is harmless: {goes_on}."
 
 
 def told_as(code: str, text: str) -> str:
     """Return what tells apart the waits that a person was told of: a clock that is not set shows ever other hours."""
-    return code if code == CLOCK else text
+    return code if code == WaitCode.CLOCK else text
 
 
 @dataclass(kw_only=True)
@@ -187,7 +185,7 @@ class Follower:
         return self.engine.change.phase if self.engine.change else None
 
     def _worth_waiting(self, outcome: Outcome, wait: Wait, patience: Patience) -> bool:
-        if wait.code == "probation":
+        if wait.code == WaitCode.PROBATION:
             return self.probation
         failure = (wait.failure.kind, wait.failure.code) if wait.failure else (None, None)
         record, now = outcome.record, self.clock.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.cli.carrying.follow import is_used_unproven
-from agent.core.change.lifecycle import Phase
+from agent.core.change.lifecycle import Phase, WaitCode
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.failure.failure import SET_THE_CLOCK
@@ -105,14 +105,14 @@ def _summary(change: ChangeRecord, wait: Wait | None) -> str:
 def _waiting(code: str, change: ChangeRecord, until: str) -> str:
     name = f"{change.kind} {change.id}"
     match code:
-        case "probation" if change.confirm_until and not change.confirmed_at:
+        case WaitCode.PROBATION if change.confirm_until and not change.confirmed_at:
             asked = clock_time(change.confirm_until)
             return f"Active: {name} waits for confirmation until {asked}: `iot-cert confirm`."
-        case "probation":
+        case WaitCode.PROBATION:
             return f"Active: {name} is on probation; the daemon or the next command ends it."
-        case "budget":
+        case WaitCode.BUDGET:
             return f"Refused: {name} waits until {until}, since the daily limit is used up."
-        case "clock":
+        case WaitCode.CLOCK:
             return (
                 f"Not yet: {name} is kept in phase {change.phase} and goes on once the clock is set. "
                 f"{SET_THE_CLOCK} The daemon goes on by itself then; without one, run the command again."

@@ -11,6 +11,7 @@ from agent.cli.carrying.outcomes import Ending, tell_locked_out, tell_outcome, t
 from agent.core import exit_codes
 from agent.core.aws.endpoints import FIND_ENDPOINT, placeholder
 from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import WaitCode
 from agent.core.change.verbs import Verb
 from agent.core.exit_codes import Exit
 from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
@@ -114,7 +115,7 @@ class Changer:
             locked_out=shut,
         )
         tell_outcome(self._output, end)
-        if wait is None or wait.code == "probation":  # that it is active was told, and the rest needs no person
+        if wait is None or wait.code == WaitCode.PROBATION:  # that it is active was told, and the rest needs no person
             self._note(outcome.record.id)
         return end.code
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.change import probation
-from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
+from agent.core.change.lifecycle import ChangeRecord, Phase, WaitCode, waits_for_word
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.failure.retry import LONGEST_DELAY
@@ -187,7 +187,7 @@ class Wait(Action):
     Attributes:
         until: When to look again, at the latest.
         failure: The failure that is being waited out, or None in an ordinary wait.
-        code: A short stable name of the reason: ``retry``, ``clock``, ``budget``, ``probation``, ``crash-loop``.
+        code: A `WaitCode`; a process of another version may tell of one that is not known here.
         dated: Whether `why` says until when, where a time says anything.
     """
 
@@ -226,14 +226,14 @@ def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | N
             why=f"the clock shows {clock_time(now)}, which cannot be, since it was later than "
             f"{clock_time(facts.clock.floor)} already; nothing is judged before it is set",
             until=now + timedelta(seconds=30),
-            code="clock",
+            code=WaitCode.CLOCK,
             dated=True,
         )
     if _still_waiting(record, now):
         assert record.retry_at is not None  # noqa: S101 - _still_waiting implies it
         why = record.failure.message.rstrip(".") if record.failure else "the last try failed"
         return Wait(why=f"{why}. Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
-                    code="retry", failure=record.failure, dated=True)  # fmt: skip
+                    code=WaitCode.RETRY, failure=record.failure, dated=True)  # fmt: skip
     if record.resumes > limits.resumes:
         return _crash_loop(record, facts, limits)
     return None
@@ -256,7 +256,7 @@ def _crash_loop(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | 
     pause = min(CRASH_PAUSE * (record.resumes - limits.resumes), LONGEST_CRASH_PAUSE)
     until = (record.resumed_at or now) + pause
     if now < until <= now + pause:  # a clock that was set back must not turn minutes into years
-        return Wait(why=f"{stops} Next try at {clock_time(until)}.", until=until, code="crash-loop", dated=True)
+        return Wait(why=f"{stops} Next try at {clock_time(until)}.", until=until, code=WaitCode.CRASH_LOOP, dated=True)
     return None
 
 
@@ -302,7 +302,7 @@ def _unheard_wait(record: ChangeRecord, now: datetime) -> Wait | None:
         f"The certificate asked for at {clock_time(asked)} may have been registered, but no answer came, so it cannot "
         f"be used and may stay active in the account. The next is asked for at {clock_time(until)}, to leave few"
     )
-    return Wait(why=why, until=until, code="retry", dated=True)
+    return Wait(why=why, until=until, code=WaitCode.RETRY, dated=True)
 
 
 def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> Wait | None:
@@ -313,15 +313,15 @@ def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> 
     until = recent[-limits.daily_limit] + DAY
     why = (
         f"{counted(len(recent), 'certificate was', 'certificates were')} asked for within 24 hours and the limit is "
-        f"{limits.daily_limit}; "
-        f"the next may be asked for at {clock_time(until)}"
+        f"{limits.daily_limit}; the next may be asked for at {clock_time(until)}"
     )
-    return Wait(why=why, until=until, code="budget", dated=True)
+    return Wait(why=why, until=until, code=WaitCode.BUDGET, dated=True)
 
 
 def stopped(now: datetime) -> Wait:
     """Return the wait of a change that was told to stop between two steps."""
-    return Wait(why="the agent was told to stop; the change goes on when it starts again", until=now, code="stopped")
+    why = "the agent was told to stop; the change goes on when it starts again"
+    return Wait(why=why, until=now, code=WaitCode.STOPPED)
 
 
 def _register(record: ChangeRecord, facts: Facts) -> Action:
@@ -352,7 +352,7 @@ def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
     if now >= due or due > now + 2 * limits.check_every + _SMALL_STEP:
         return HoldProbation(why=f"{why}; it is proven again now")
     ready = "; the previous set is kept ready" if record.base is not None else ""  # a first enrolment has none
-    return Wait(why=f"{why}{ready}", until=due, code="probation")
+    return Wait(why=f"{why}{ready}", until=due, code=WaitCode.PROBATION)
 
 
 def proof_on_doubt(record: ChangeRecord, facts: Facts, limits: Limits) -> datetime | None:
@@ -364,7 +364,7 @@ def proof_on_doubt(record: ChangeRecord, facts: Facts, limits: Limits) -> dateti
     if not isinstance(action, Wait) or not record.phase.activated or record.condemned is not None:
         return None
     elsewhere = action.failure is not None and action.failure.kind in _NOT_THE_PATH
-    if action.code not in {"probation", "retry"} or elsewhere:
+    if action.code not in {WaitCode.PROBATION, WaitCode.RETRY} or elsewhere:
         return None
     prove_at = probation.proof_on_doubt(record, now)
     return prove_at if prove_at < action.until else None

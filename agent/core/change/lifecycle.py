@@ -52,6 +52,17 @@ class Phase(StrEnum):
         return self in {Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED, Phase.RETIRED}
 
 
+class WaitCode(StrEnum):
+    """What a change waits for."""
+
+    RETRY = "retry"  # the delay after a failure, or after a certificate that may have been registered unheard
+    CLOCK = "clock"  # that it is set, since what it shows cannot be
+    BUDGET = "budget"  # the daily limit lets one more certificate be asked for
+    PROBATION = "probation"  # the next proof of the set in use
+    CRASH_LOOP = "crash-loop"  # the pause after too many starts without progress, with the set in use
+    STOPPED = "stopped"  # the next start: the agent was told to stop between two steps
+
+
 @frozen
 class Issued:
     """A certificate in hand, and the token that registers it within the hour.

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.change.decide import Wait
+from agent.core.change.lifecycle import WaitCode
 from agent.core.report.findings import UNANSWERED, judge
 from agent.core.text import clock_time, common_name, duration, in_shell, sentence_of
 from agent.core.when.retirement import HELD, SHOWN_ID
@@ -109,7 +110,7 @@ def _change(status: Status) -> str:
 
 def _until_when(wait: Wait) -> str:
     at = clock_time(wait.until)
-    if wait.code == "probation":
+    if wait.code == WaitCode.PROBATION:
         return f"; it is proven again at {at}"
     return "" if wait.dated else f" until {at}"
 
