@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.core.change import events
 from agent.core.change.lifecycle import (
@@ -20,6 +20,7 @@ from agent.core.failure.codes import traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
 # Asking, and asking again after a refusal, is one effort: going to and fro between the two is no progress.
@@ -45,7 +46,7 @@ def advance(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
     entered = _enter(record, target, event.at)
     if isinstance(event, events.Rejected | events.RequestFailed | events.KeyLost) and record.phase is Phase.REQUESTED:
         entered = _uncounted(entered, event.failure)
-    return _apply(entered, event)
+    return _EFFECTS[type(event)](entered, event)
 
 
 def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
@@ -80,82 +81,61 @@ def _enter(record: ChangeRecord, target: Phase, at: datetime) -> ChangeRecord:
     return entered if {record.phase, target} == _ASKING else _clear(entered)
 
 
-def _apply(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
-    match event:
-        case events.Resumed():
-            unanswered = record.unanswered + (record.phase is Phase.ISSUED)
-            return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
-        case events.Hastened():
-            unanswered = 0 if record.phase is Phase.KEY_READY else record.unanswered
-            return replace(record, retry_at=None, unanswered=unanswered)
-        case events.Doubted(prove_at=prove_at):
-            sooner = record.retry_at and min(record.retry_at, prove_at)
-            return replace(record, prove_at=prove_at, doubts=record.doubts + 1, retry_at=sooner)
-        case events.Confirmed(early=early):
-            confirmed = replace(record, confirmed_at=record.confirmed_at or event.at)
-            return replace(confirmed, probation_until=event.at, retry_at=None) if early else confirmed
-        case (
-            events.StepFailed(failure=failure, retry_at=retry_at)
-            | events.RequestFailed(failure=failure, retry_at=retry_at)
-        ):
-            return _failed(record, failure, retry_at, event.at)
-        case events.RequestBegun(problem=problem):
-            begun = replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
-            return replace(begun, degraded=problem or record.degraded)
-        case events.CertificateIssued(issued=issued, anchor=anchor):
-            return replace(record, issued=issued, unanswered=0, anchor=anchor)
-        case events.Rejected(failure=failure):
-            return replace(record, failure=failure.final, issued=_spent(record.issued))
-        case events.Condemned(failure=failure):
-            return replace(record, failure=failure.final, condemned=failure.final, retry_at=None)
-        case _:
-            return _apply_progress(record, event)
+def _resumed(record: ChangeRecord, event: events.Resumed) -> ChangeRecord:
+    unanswered = record.unanswered + (record.phase is Phase.ISSUED)
+    return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
 
 
-def _apply_progress(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
-    match event:
-        case events.KeyLost(failure=failure, retry_at=retry_at):
-            return _failed(_begun_again(record), failure, retry_at, event.at)
-        case events.TokenExpired():
-            return replace(_begun_again(record), unanswered=record.unanswered)  # spaces what is asked for next
-        case events.Registered(thing_name=thing_name, assumed=assumed):
-            return replace(record, thing_name=thing_name, unanswered=record.unanswered if assumed else 0)
-        case events.GenerationPrepared():
-            return replace(record, issued=_spent(record.issued))
-        case events.Deployed(probation=probation, confirm=confirm, problem=problem):
-            lasts = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
-            word = None if confirm is None else event.at + confirm
-            told = problem or record.degraded
-            return replace(record, probation_until=event.at + lasts, confirm_until=word, degraded=told)
-        case events.Activated(problem=problem):
-            return replace(record, degraded=problem or record.degraded)
-        case events.ProbationPassed(problem=Failure() as problem):
-            return _apply_progress(replace(record, degraded=problem), replace(event, problem=None))
-        case events.Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
-            good_time = event.at if synchronised else record.good_time
-            proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)
-            return _accepted(proven)
-        case _:
-            return _apply_end(record, event)
+def _hastened(record: ChangeRecord, _event: events.Hastened) -> ChangeRecord:
+    unanswered = 0 if record.phase is Phase.KEY_READY else record.unanswered
+    return replace(record, retry_at=None, unanswered=unanswered)
 
 
-def _apply_end(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
-    match event:
-        case events.RolledBack():
-            return replace(record, failure=record.condemned)
-        case events.Retired():
-            return replace(record, retired_at=event.at)
-        case events.Dropped():
-            return replace(record, dropped_at=event.at)
-        case _:
-            return record
+def _doubted(record: ChangeRecord, event: events.Doubted) -> ChangeRecord:
+    sooner = record.retry_at and min(record.retry_at, event.prove_at)
+    return replace(record, prove_at=event.prove_at, doubts=record.doubts + 1, retry_at=sooner)
+
+
+def _confirmed(record: ChangeRecord, event: events.Confirmed) -> ChangeRecord:
+    confirmed = replace(record, confirmed_at=record.confirmed_at or event.at)
+    return replace(confirmed, probation_until=event.at, retry_at=None) if event.early else confirmed
+
+
+def _request_begun(record: ChangeRecord, event: events.RequestBegun) -> ChangeRecord:
+    begun = replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
+    return replace(begun, degraded=event.problem or record.degraded)
+
+
+def _registered(record: ChangeRecord, event: events.Registered) -> ChangeRecord:
+    return replace(record, thing_name=event.thing_name, unanswered=record.unanswered if event.assumed else 0)
+
+
+def _deployed(record: ChangeRecord, event: events.Deployed) -> ChangeRecord:
+    lasts = event.probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
+    word = None if event.confirm is None else event.at + event.confirm
+    told = event.problem or record.degraded
+    return replace(record, probation_until=event.at + lasts, confirm_until=word, degraded=told)
+
+
+def _proven(record: ChangeRecord, event: events.Proven) -> ChangeRecord:
+    good_time = event.at if event.synchronised else record.good_time
+    return _accepted(replace(record, checked_at=event.at, good_time=good_time, anchor=event.anchor or record.anchor))
+
+
+def _passed(record: ChangeRecord, event: events.ProbationPassed) -> ChangeRecord:
+    return replace(_proven(record, event), degraded=event.problem or record.degraded)
+
+
+def _condemned(record: ChangeRecord, event: events.Condemned) -> ChangeRecord:
+    return replace(record, failure=event.failure.final, condemned=event.failure.final, retry_at=None)
 
 
 def _begun_again(record: ChangeRecord) -> ChangeRecord:
     return replace(record, issued=None, unanswered=0, thing_name=None)
 
 
-def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: datetime) -> ChangeRecord:
+def _failed(record: ChangeRecord, event: events.StepFailed | events.RequestFailed | events.KeyLost) -> ChangeRecord:
+    failure, at = event.failure, event.at
     refused_since = record.refused_since
     if failure.kind in _REFUSALS:
         refused_since = min(refused_since or at, at)
@@ -168,7 +148,7 @@ def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: date
         failure=failure,
         attempts=record.attempts + 1,
         resumes=0,
-        retry_at=retry_at,
+        retry_at=event.retry_at,
         refused_since=refused_since,
         unanswered=record.unanswered + maybe_sent,
     )
@@ -197,3 +177,34 @@ def _clear(record: ChangeRecord) -> ChangeRecord:
 
 def _spent(issued: Issued | None) -> Issued | None:
     return None if issued is None else replace(issued, token="", certificate_pem="")
+
+
+# What happens to the record besides the phase, by event: each has its entry.
+_EFFECTS: dict[type[events.ChangeEvent], Callable[[ChangeRecord, Any], ChangeRecord]] = {
+    events.Resumed: _resumed,
+    events.Hastened: _hastened,
+    events.Doubted: _doubted,
+    events.Confirmed: _confirmed,
+    events.KeyReady: lambda record, _: record,
+    events.KeyLost: lambda record, event: _failed(_begun_again(record), event),
+    events.RequestBegun: _request_begun,
+    events.RequestFailed: _failed,
+    events.CertificateIssued: lambda record, event: replace(
+        record, issued=event.issued, unanswered=0, anchor=event.anchor
+    ),
+    events.Registered: _registered,
+    # What may have been registered spaces what is asked for next.
+    events.TokenExpired: lambda record, _: replace(_begun_again(record), unanswered=record.unanswered),
+    events.GenerationPrepared: lambda record, _: replace(record, issued=_spent(record.issued)),
+    events.Proven: _proven,
+    events.Activated: lambda record, event: replace(record, degraded=event.problem or record.degraded),
+    events.Deployed: _deployed,
+    events.ProbationHeld: _proven,
+    events.ProbationPassed: _passed,
+    events.StepFailed: _failed,
+    events.Rejected: lambda record, event: replace(record, failure=event.failure.final, issued=_spent(record.issued)),
+    events.Condemned: _condemned,
+    events.RolledBack: lambda record, _: replace(record, failure=record.condemned),
+    events.Retired: lambda record, event: replace(record, retired_at=event.at),
+    events.Dropped: lambda record, event: replace(record, dropped_at=event.at),
+}

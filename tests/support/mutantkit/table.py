@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         name="known-anchor-is-forgotten",
         breaks="A proof that cannot tell the anchor leaves the one that is known.",
-        old="anchor=anchor or record.anchor",
-        new="anchor=anchor",
+        old="anchor=event.anchor or record.anchor",
+        new="anchor=event.anchor",
         killers=(
             "tests/unit/core/change/test_sets_in_use.py::test_a_proof_that_cannot_tell_the_anchor_leaves_the_one_that_is_known",
         ),
