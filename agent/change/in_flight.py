@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from agent.change.announcements import announcement
-from agent.core.change import decide
+from agent.core.change import decide, verbs
 from agent.core.change.advance import advance
 from agent.core.change.lasting import Lasting, lasting
 from agent.core.change.lifecycle import WaitCode
@@ -24,7 +24,7 @@ from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import Backoff
-from agent.errors import RefusedError, StoreError, StoreInDoubtError
+from agent.errors import StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,10 +87,7 @@ class InFlight:
             RefusedError: There is one.
         """
         if self._record is not None:
-            raise RefusedError(
-                f"Change {self._record.id} ({self._record.kind}) is in flight; it comes first.",
-                hint="Try again when it has ended; `iot-cert status` shows how far it is.",
-            )
+            raise verbs.comes_first(self._record)
 
     def take_over(self, record: ChangeRecord | None) -> None:
         """Take up what a recovery found on the disk."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.made_with import BECOME, other_thing
+from agent.core.change.verbs import comes_first
 from agent.core.frozen import frozen
 from agent.core.text import clock_time, sentence_of
 from agent.core.values import Kind, Manifest, Origin
@@ -75,10 +76,8 @@ class Planner:
         """
         other = self._in_flight.record
         if other is not None:
-            raise RefusedError(
-                f"Change {other.id} ({other.kind}) is in flight, in phase {other.phase}.",
-                hint="Run the same command again to go on with it, or `iot-cert rollback` to give it up.",
-            )
+            hint = "Run the same command again to go on with it, or `iot-cert rollback` to give it up."
+            raise comes_first(other, hint)
         if kind is Kind.ROLLBACK:
             goal = self._way_back(origin), Phase.PREPARED
         else:
@@ -94,8 +93,7 @@ class Planner:
             StoreError: The generation could not be written; nothing was planned.
             MaterialError: There are no trust anchors to prove it with.
         """
-        if self._in_flight.record is not None:
-            raise RefusedError(f"Change {self._in_flight.record.id} is in flight.")
+        self._in_flight.refuse_a_second()
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._in_flight.tell("by-hand", f"{sentence_of(why)}; they are proven before they are used.")
         trust = found.trust or self._sets.trusts()[0]

@@ -251,11 +251,8 @@ class Operations:
             self._engine.hasten()
             return False
         if not self._gave_way("A person brings another set or other anchors, which go before a change that waits."):
-            record = self._engine.change
-            raise RefusedError(
-                f"Change {record.id} ({record.kind}) is in flight; it comes first.",
-                hint="Try again when it has ended, or end it with `iot-cert rollback --give-up`.",
-            )
+            hint = "Try again when it has ended, or end it with `iot-cert rollback --give-up`."
+            raise verbs.comes_first(self._engine.change, hint)
         return True
 
     # -- how -------------------------------------------------------------------------------------------------------

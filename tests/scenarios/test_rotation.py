@@ -177,14 +177,14 @@ def test_the_trust_anchors_are_carried_over(gateway: Rig) -> None:
 
 
 def test_a_second_change_is_refused_while_one_is_in_flight(gateway: Rig) -> None:
-    """The refusal names the change, its phase and what to do; the change itself is not touched."""
+    """The refusal names the change, what it is for and what to do; the change itself is not touched."""
     outcome = gateway.to_probation()
     on_disk = gateway.store.change()
     for kind in (Kind.ROTATE, Kind.ENROLL, Kind.ROLLBACK):
         with pytest.raises(RefusedError) as refusal:
             gateway.planner.begin(kind, Origin.TECHNICIAN, "me too")
         assert outcome.record.id in str(refusal.value)
-        assert "phase deployed" in str(refusal.value)
+        assert "(rotate) is in flight" in str(refusal.value)
         assert "Run the same command again" in refusal.value.hint
 
     assert on_disk is not None

@@ -315,6 +315,7 @@ def retire(config: Config, output: Output, *, now: bool) -> Exit:
 
 def _retire_here(config: Config, output: Output, *, now: bool) -> None:
     from agent.change.world import read_clock  # noqa: PLC0415
+    from agent.core.change.verbs import comes_first  # noqa: PLC0415
     from agent.core.when import retirement  # noqa: PLC0415
     from agent.operations.snapshot import known, look  # noqa: PLC0415
     from agent.operations.wiring import open_parts  # noqa: PLC0415
@@ -325,10 +326,7 @@ def _retire_here(config: Config, output: Output, *, now: bool) -> None:
     with open_parts(config, output) as parts:
         found = parts.change.engine.recover()
         if found is not None:
-            raise RefusedError(
-                f"Change {found.id} ({found.kind}) is in flight; it comes first.",
-                hint="`iot-cert rotate` goes on with it.",
-            )
+            raise comes_first(found, "`iot-cert rotate` goes on with it.")
         left = known(config, look(parts.store, read_clock(parts.clock, parts.store))).retirements()
         _ask_for(parts.change.retirements, [replace(due, waits_for=()) for due in left] if now else left)
 

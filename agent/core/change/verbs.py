@@ -208,6 +208,13 @@ def _give_up(situation: Situation) -> Meaning:
     raise RefusedError("No change is in flight.", hint="`iot-cert history` shows how the last one ended.")
 
 
+def comes_first(
+    record: ChangeRecord, hint: str = "Try again when it has ended; `iot-cert status` shows how far it is."
+) -> RefusedError:
+    """Return the refusal of an order that is for no change in flight, or for another one than this."""
+    return RefusedError(f"Change {record.id} ({record.kind}) is in flight; it comes first.", hint=hint)
+
+
 def gives_way(record: ChangeRecord, *, in_use: bool) -> bool:
     """Whether a change that waits gives way to a rescue by a person.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from agent.core.change import probation, verbs
 from agent.core.change.progress import Progress
-from agent.core.change.verbs import Situation, Verb
+from agent.core.change.verbs import Situation, Verb, comes_first
 from agent.core.checksum import checksum
 from agent.core.control_protocol import (
     AcceptedMessage,
@@ -246,7 +246,7 @@ class ControlVerbs:
 
     def _rehearse(self, client: Client, request: ControlRequest) -> None:
         if self._facts.change is not None:
-            raise RefusedError(f"Change {self._facts.change.id} is in flight.", hint="`iot-cert status`.")
+            raise comes_first(self._facts.change)
         contested = self._calls.contested()
         if contested:
             text = f"{contested} A rehearsal would connect, and end that one's connection."
