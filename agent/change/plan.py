@@ -6,13 +6,12 @@ before its change is planned: what has no record yet is litter that the next sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.made_with import BECOME, other_thing
 from agent.core.change.verbs import comes_first
-from agent.core.frozen import frozen
 from agent.core.text import clock_time, sentence_of
 from agent.core.values import Kind, Manifest, Origin
 from agent.core.when import retirement
@@ -23,32 +22,11 @@ if TYPE_CHECKING:
     from agent.change.in_flight import InFlight
     from agent.change.sets import Sets
     from agent.change.world import Settings, World
-    from agent.core.values import Candidate, CredentialSet, Handmade, TrustBundle, User
+    from agent.core.values import Candidate, CredentialSet, Handmade, TrustBundle
 
 MAX_REASON = 500  # characters
 
 ENROL_FIRST = "Run `iot-cert enroll` or `iot-cert rotate` first."
-
-
-@frozen
-class _Made:
-    """What is known of a change before it is planned; see `ChangeRecord`."""
-
-    change: str
-    replaces: str | None
-    brings: str = ""
-    asked_by: User | None = None
-
-
-@dataclass(frozen=True)
-class _Brought:
-    """A set that does not come from the cloud, the certificate that was there before it, and whose order it is."""
-
-    credential: CredentialSet
-    thing_name: str
-    trust: TrustBundle
-    replaces: str | None
-    asked_by: User | None
 
 
 class Planner:
@@ -78,12 +56,13 @@ class Planner:
         if other is not None:
             hint = "Run the same command again to go on with it, or `iot-cert rollback` to give it up."
             raise comes_first(other, hint)
+        current = self._sets.current()
         if kind is Kind.ROLLBACK:
-            goal = self._way_back(origin), Phase.PREPARED
+            draft = self._draft(kind, origin, reason, self._way_back(origin))
         else:
-            self.check_start(kind, self._sets.current())
-            goal = self._world.store.next_number(), Phase.PLANNED
-        return self._plan(kind, origin, reason, goal, order=order)
+            self.check_start(kind, current)
+            draft = replace(self._draft(kind, origin, reason), phase=Phase.PLANNED)
+        return self._plan(replace(draft, order=order, replaces=self._replaced(current)))
 
     def adopt(self, found: Handmade) -> ChangeRecord:
         """Plan a change that proves and uses a key and certificate which were put in place by hand.
@@ -97,8 +76,8 @@ class Planner:
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._in_flight.tell("by-hand", f"{sentence_of(why)}; they are proven before they are used.")
         trust = found.trust or self._sets.trusts()[0]
-        brought = _Brought(found.credential, found.thing_name, trust, found.replaced, None)
-        return self._bring_in(brought, why)
+        draft = replace(self._draft(Kind.IMPORT, Origin.TECHNICIAN, why), replaces=found.replaced, asked_by=None)
+        return self._bring_in(draft, found.credential, found.thing_name, trust)
 
     def adopt_salvaged(self, found: Candidate, where: str, why: str) -> ChangeRecord:
         """Plan a change that uses a salvaged set which a climb found accepted.
@@ -113,10 +92,9 @@ class Planner:
             StoreError: The generation could not be written; nothing was planned.
         """
         self._in_flight.refuse_a_second()
-        reason = f"{why}; {where}"[:MAX_REASON]
-        replaces = self._replaced(self._sets.current())
-        brought = _Brought(found.credential, str(found.thing_name), found.trust, replaces, self._world.asked_by)
-        return self._bring_in(brought, reason, origin=Origin.LADDER)
+        draft = self._draft(Kind.IMPORT, Origin.LADDER, f"{why}; {where}")
+        draft = replace(draft, replaces=self._replaced(draft.base))
+        return self._bring_in(draft, found.credential, str(found.thing_name), found.trust)
 
     def bring_in(
         self, credential: CredentialSet, thing_name: str, trust: TrustBundle, reason: str, *, unproven: bool = False
@@ -145,35 +123,33 @@ class Planner:
             if current.manifest.thing_name == thing_name:
                 return None
             replaces = None
-        brought = _Brought(credential, thing_name, trust, replaces, self._world.asked_by)
-        return self._bring_in(brought, reason, unproven=unproven)
+        draft = replace(self._draft(Kind.IMPORT, Origin.TECHNICIAN, reason), replaces=replaces)
+        if unproven:
+            draft = replace(draft, phase=Phase.PROVEN, unproven=True)
+        return self._bring_in(draft, credential, thing_name, trust)
 
     def _bring_in(
-        self, brought: _Brought, reason: str, *, unproven: bool = False, origin: Origin = Origin.TECHNICIAN
+        self, draft: ChangeRecord, credential: CredentialSet, thing_name: str, trust: TrustBundle
     ) -> ChangeRecord:
-        leaf = brought.credential.leaf
+        leaf = credential.leaf
         manifest = Manifest(
-            number=self._world.store.next_number(),
-            kind=Kind.IMPORT,
-            change=self._world.new_id(),
-            origin=origin,
-            thing_name=brought.thing_name,
-            created_at=self._world.clock.now(),
+            number=draft.generation,
+            kind=draft.kind,
+            change=draft.id,
+            origin=draft.origin,
+            thing_name=thing_name,
+            created_at=draft.planned_at,
             certificate_id=leaf.sha256,
             not_before=leaf.not_before,
             not_after=leaf.not_after,
             files={},  # filled in when they are written
         )
+        self._prepare(manifest, credential, trust)
+        return self._plan(replace(draft, brings=leaf.sha256))
+
+    def _prepare(self, manifest: Manifest, credential: CredentialSet, trust: TrustBundle) -> None:
         self._in_flight.write(manifest, self._world.store.room.preflight, back=manifest.leads_back)
-        self._in_flight.write(manifest, self._world.store.prepare, manifest, brought.credential, brought.trust)
-        goal = manifest.number, Phase.PROVEN if unproven else Phase.PREPARED
-        made = _Made(
-            change=manifest.change,
-            replaces=brought.replaces,
-            brings=leaf.sha256,
-            asked_by=brought.asked_by,
-        )
-        return self._plan(Kind.IMPORT, origin, reason, goal, made=made)
+        self._in_flight.write(manifest, self._world.store.prepare, manifest, credential, trust)
 
     def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> ChangeRecord | None:
         """Plan a change that gives the current certificate other trust anchors.
@@ -200,20 +176,17 @@ class Planner:
             raise RefusedError("This gateway has no usable set to give other anchors to.", hint=ENROL_FIRST)
         if current.trust.fingerprints == trust.fingerprints:
             return None
-        store, change = self._world.store, self._world.new_id()
-        number, replaces = store.next_number(), current.manifest.certificate_id
+        draft = self._draft(Kind.TRUST, origin, reason)
         manifest = replace(
             current.manifest,
-            number=number,
-            kind=Kind.TRUST,
-            change=change,
+            number=draft.generation,
+            kind=draft.kind,
+            change=draft.id,
             origin=origin,
-            created_at=self._world.clock.now(),
+            created_at=draft.planned_at,
         )
-        self._in_flight.write(manifest, store.room.preflight, back=manifest.leads_back)
-        self._in_flight.write(manifest, store.prepare, manifest, current.credential, trust)
-        made = _Made(change=change, replaces=replaces, asked_by=self._world.asked_by)
-        return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=made)
+        self._prepare(manifest, current.credential, trust)
+        return self._plan(replace(draft, order=order, replaces=current.manifest.certificate_id))
 
     def is_about(self, credential: CredentialSet | None, trust: TrustBundle, thing_name: str | None = None) -> bool:
         """Whether the change in flight brings just this certificate and thing, if they are named, and these anchors."""
@@ -285,41 +258,28 @@ class Planner:
                     hint="The current set stays in use; `iot-cert rotate` makes a new one.",
                 )
 
-    def _plan(
-        self,
-        kind: Kind,
-        origin: Origin,
-        reason: str,
-        goal: tuple[int, Phase],
-        *,
-        order: str = "",
-        made: _Made | None = None,
-    ) -> ChangeRecord:
-        (generation, phase), now = goal, self._world.clock.now()
-        current = self._sets.current()
-        made = made or _Made(
-            change=self._world.new_id(), replaces=self._replaced(current), asked_by=self._world.asked_by
-        )
-        record = ChangeRecord(
-            id=made.change,
+    def _draft(self, kind: Kind, origin: Origin, reason: str, generation: int | None = None) -> ChangeRecord:
+        """Return the record of a change to a generation that is on disk by then: the next one, if no other is named."""
+        now = self._world.clock.now()
+        return ChangeRecord(
+            id=self._world.new_id(),
             kind=kind,
             origin=origin,
             reason=reason.encode(errors="replace").decode()[:MAX_REASON],
-            generation=generation,
-            base=current,
-            phase=phase,
+            generation=self._world.store.next_number() if generation is None else generation,
+            base=self._sets.current(),
+            phase=Phase.PREPARED,
             planned_at=now,
             entered_at=now,
-            order=order,
-            replaces=made.replaces,
-            unproven=phase is Phase.PROVEN,  # before it has proven itself
-            brings=made.brings,
-            asked_by=made.asked_by,
+            asked_by=self._world.asked_by,
         )
-        self._in_flight.begin(record)
-        does = "makes" if kind.makes_a_generation else "goes back to"
-        self._in_flight.tell(phase, f"{kind} planned: {reason.rstrip('.')}; it {does} generation {generation}.")
-        return record
+
+    def _plan(self, draft: ChangeRecord) -> ChangeRecord:
+        self._in_flight.begin(draft)
+        does = "makes" if draft.kind.makes_a_generation else "goes back to"
+        text = f"{draft.kind} planned: {draft.reason.rstrip('.')}; it {does} generation {draft.generation}."
+        self._in_flight.tell(draft.phase, text)
+        return draft
 
     def _replaced(self, current: int | None) -> str | None:
         generation = self._sets.whole(current)
