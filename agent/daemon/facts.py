@@ -12,7 +12,7 @@ from agent import __version__
 from agent.config.asked import asked_of
 from agent.core import timekeeping
 from agent.core.aws import client_ids
-from agent.core.change.decide import proof_on_doubt
+from agent.core.change.decide import brought_forward_to
 from agent.core.change.lifecycle import good_times
 from agent.core.frozen import frozen
 from agent.core.report.findings import turns
@@ -204,7 +204,7 @@ class GatewayFacts:
         change = self.change
         if change is None or change.generation != generation:
             return False
-        return proof_on_doubt(change, self._known().facts(change), self.config.limits) is not None
+        return brought_forward_to(change, self._known().facts(change), self.config.limits) is not None
 
     def plan(self) -> Plan:
         """Return what is planned now."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError, StoreError
 from agent.store.files import disk, durable
-from agent.store.notes.change_log import Journal, end_in
+from agent.store.notes.change_log import ChangeLog, end_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +38,10 @@ class RecordReader:
         mark, history = self._mark, self.history
         try:
             with disk.directory(os.fspath(self._path)) as root:
-                journal = Journal(root, durable.Modes())
-                mark, found = journal.history_unless(mark)
+                log = ChangeLog(root, durable.Modes())
+                mark, found = log.history_unless(mark)
                 history = history if found is None else found
-                record = journal.recorded()
+                record = log.recorded()
                 return mark, None if record is None or end_in(history, record) else record, history
         except DamagedError:
             return mark, None, history

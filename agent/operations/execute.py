@@ -65,7 +65,7 @@ class Done:
         return self.climb if self.rung is Rung.TECHNICIAN else None
 
 
-def locked_out(record: ChangeRecord) -> bool:
+def ended_locked_out(record: ChangeRecord) -> bool:
     """Whether the change ended because the set it was to start from is refused, or the only one there is."""
     only_one = any(phase is Phase.ACTIVE for phase, _ in record.passed)
     another = record.issued is not None or record.kind in {Kind.IMPORT, Kind.ROLLBACK}  # than the one it started from
@@ -204,7 +204,7 @@ class Operations:
 
     def _help(self, outcome: Outcome) -> Done:
         """Help a change that is stuck, or that ended because its set is refused."""
-        if locked_out(outcome.record):
+        if ended_locked_out(outcome.record):
             return self.climb(str(outcome.record.failure))
         if outcome.wait is None and self._may_be_cut_off(outcome.record):
             return self._after_refusal(outcome)

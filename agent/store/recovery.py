@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import Generation, Manifest
-    from agent.store.notes.change_log import Journal
+    from agent.store.notes.change_log import ChangeLog
     from agent.store.room import Room
     from agent.store.sets.directory import GenerationDirectory
     from agent.store.sets.links import Links
@@ -42,10 +42,10 @@ class Recoverer:
     """One recovery of one state directory, by its writer."""
 
     def __init__(
-        self, root: int, journal: Journal, directory: GenerationDirectory, links: Links, others: OtherSets, room: Room
+        self, root: int, log: ChangeLog, directory: GenerationDirectory, links: Links, others: OtherSets, room: Room
     ) -> None:
         self._root = root
-        self._journal = journal
+        self._log = log
         self._directory = directory
         self._links = links
         self._others = others
@@ -62,7 +62,7 @@ class Recoverer:
             StoreError: The disk does not let it.
         """
         meant = {link: self._links.meant(link) for link in (CURRENT, PREVIOUS)}
-        ways = (self._journal.clear_way(), self._links.clear_way(self._directory.fd), self._room.clear_way())
+        ways = (self._log.clear_way(), self._links.clear_way(self._directory.fd), self._room.clear_way())
         self._notes = [note for note in ways if note]
         self._clear_litter()
         change, settled = self._recover_change(now)
@@ -79,8 +79,8 @@ class Recoverer:
         One whose end is in the history is to be finished: a power cut may have brought its record back.
         """
         try:
-            record = self._journal.recorded()
-            return record and (self._journal.known_end(record) or record), True
+            record = self._log.recorded()
+            return record and (self._log.known_end(record) or record), True
         except StoreError as error:
             if not is_lost(self._root, error):
                 raise
@@ -92,23 +92,21 @@ class Recoverer:
         A disk that is full must not keep the agent from starting: then it is tried again by the next recovery.
         """
         try:
-            data, digest = self._journal.damaged_change()
+            data, digest = self._log.damaged_change()
             found = damaged_records.read(data)
-            record = damaged_records.known(self._journal.history(), digest, found.id) or self._salvaged(
-                found, digest, now
-            )
-            self._journal.write_down(record)
+            record = damaged_records.known(self._log.history(), digest, found.id) or self._ended(found, digest, now)
+            self._log.write_down(record)
             self._leave(record)
         except StoreError as error:
             self._notes.append(
                 f"{why} What it leaves behind cannot be written down, so it is left lying there. {error}"
             )
             return False
-        self._journal.set_change_aside()
+        self._log.set_change_aside()
         self._notes.append(f"{why} It was set aside as {DAMAGED_CHANGE}. {damaged_records.told(record)}")
         return True
 
-    def _salvaged(self, found: damaged_records.Legible, digest: str, now: datetime) -> ChangeRecord:
+    def _ended(self, found: damaged_records.Legible, digest: str, now: datetime) -> ChangeRecord:
         manifest = next(self._own_manifests(found), None)
         current, previous = self._whole_at(self._links.current), self._whole_at(self._links.previous)
         linked = {item.manifest.certificate_id for item in (current, previous) if item is not None}
@@ -125,7 +123,7 @@ class Recoverer:
         When the record does not say which is its own, it is what no finished change has made and no link keeps for a
         rollback.
         """
-        listing, recorded = self._directory.listing(), {record.generation for record in self._journal.history()}
+        listing, recorded = self._directory.listing(), {record.generation for record in self._log.history()}
         kept = self._links.previous_or_none()
         for number in sorted({*listing.final, *listing.staged}, reverse=True):
             name = generations.final_name(number) if number in listing.final else generations.stage_name(number)
@@ -145,7 +143,7 @@ class Recoverer:
     def _leave(self, record: ChangeRecord) -> None:
         """Set the generation of a change with a damaged record aside, unless a link points at it."""
         number, linked = record.generation, {self._links.current_or_none(), self._links.previous_or_none()}
-        if damaged_records.is_salvaged(record) and number in self._directory.listing().final and number not in linked:
+        if damaged_records.ended_damaged(record) and number in self._directory.listing().final and number not in linked:
             durable.rename(self._directory.fd, generations.final_name(number), generations.rejected_name(number))
 
     def _clear_litter(self) -> None:

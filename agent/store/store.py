@@ -36,7 +36,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
 from agent.store.files import disk, durable, lock_files
-from agent.store.notes.change_log import Journal
+from agent.store.notes.change_log import ChangeLog
 from agent.store.recovery import Recoverer
 from agent.store.room import Room
 from agent.store.sets import generations
@@ -86,10 +86,10 @@ class Store:
         except BaseException:
             descriptors.release(self._root)
             raise
-        self._journal = Journal(self._root, self.modes)
+        self._log = ChangeLog(self._root, self.modes)
         self._links = Links(self._root)
         self.room = Room(state_dir, self._root, self._directory, self.modes)
-        self.others = OtherSets(self._directory, self._links, self._journal)
+        self.others = OtherSets(self._directory, self._links, self._log)
         self.retired_keys = RetiredKeys(self._root, self._directory, self._links, self.others)
 
     def __enter__(self) -> Self:
@@ -168,11 +168,11 @@ class Store:
         Raises:
             DamagedError: There is one and it cannot be read as such.
         """
-        return self._journal.change()
+        return self._log.change()
 
     def history(self) -> tuple[ChangeRecord, ...]:
         """Return the finished changes, oldest first; lines that cannot be read are passed over."""
-        return self._journal.history()
+        return self._log.history()
 
     def floors(self) -> tuple[datetime, ...]:
         """Return instants that certainly lie in the past: the start of the current certificate.
@@ -199,7 +199,7 @@ class Store:
         Raises:
             StoreError: The disk does not let it.
         """
-        return Recoverer(self._root, self._journal, self._directory, self._links, self.others, self.room).run(now)
+        return Recoverer(self._root, self._log, self._directory, self._links, self.others, self.room).run(now)
 
     def next_number(self) -> int:
         """Return the number of the next generation: higher than any before, even one that is gone.
@@ -221,9 +221,9 @@ class Store:
             StoreError: It is not there.
         """
         if record.phase is Phase.COMMITTED:
-            self._journal.write_down(record)
+            self._log.write_down(record)
         elif needed in {Lasting.NOW, Lasting.SEEN}:
-            self._journal.save(record, lasting=needed is Lasting.NOW)
+            self._log.save(record, lasting=needed is Lasting.NOW)
 
     def stage_key(self, number: int, key_pem: bytes) -> None:
         """Make a new key durable."""
@@ -293,11 +293,11 @@ class Store:
         if record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}:
             with durable.part_of("set the generation aside"):
                 self._set_aside(record)
-        self._journal.finish(record)
+        self._log.finish(record)
 
     def amend(self, record: ChangeRecord) -> None:
         """Add what became known of a finished change, such as that its certificate was retired."""
-        self._journal.amend(record)
+        self._log.amend(record)
 
     def _set_aside(self, record: ChangeRecord) -> None:
         listing, number = self.numbers(), record.generation
@@ -325,7 +325,7 @@ class Store:
             generations.erase(self._directory.fd, generations.stage_name(number))
         for number in listing.rejected[:-1]:
             generations.erase(self._directory.fd, generations.rejected_name(number))
-        self._journal.shorten()
+        self._log.shorten()
 
 
 def _shared_with_group(root: int) -> durable.Modes | None:

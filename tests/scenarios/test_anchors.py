@@ -13,7 +13,7 @@ from agent.core.failure.failure import Failure, FailureClass
 from agent.core.trust.updates import BundleOutcome, outcome_of
 from agent.core.values import Kind, Origin, Provenance, TrustSource
 from agent.errors import RefusedError
-from agent.operations.execute import locked_out
+from agent.operations.execute import ended_locked_out
 from agent.sandbox.account.authority import fingerprint
 from agent.sandbox.replies.faults import Effect, Operation
 from support.shorthand.anchors import DAY, HOUR, MINUTE, anchors, both, failed, healed, of, to_probation
@@ -216,7 +216,7 @@ def test_a_revoked_certificate_is_no_fault_of_the_anchors(gateway: Rig) -> None:
     assert record.phase is Phase.REJECTED
     assert record.failure is not None
     assert record.failure.kind is FailureClass.CREDENTIAL
-    assert locked_out(record)
+    assert ended_locked_out(record)
     assert healed(gateway).rung is Rung.PREVIOUS
     assert gateway.connects()
 

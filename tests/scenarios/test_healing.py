@@ -17,7 +17,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
 from agent.core.when.schedule import past_of
 from agent.errors import RefusedError
-from agent.operations.execute import Done, locked_out
+from agent.operations.execute import Done, ended_locked_out
 from agent.sandbox.cloud import Status
 from agent.sandbox.replies.faults import Effect, Operation
 
@@ -239,7 +239,7 @@ def test_a_change_that_finds_its_own_source_refused_is_locked_out(gateway: Rig) 
     record = gateway.rotate(patience=DAY).record
 
     assert record.phase is Phase.REJECTED
-    assert locked_out(record)
+    assert ended_locked_out(record)
     assert healed(gateway).rung is Rung.PREVIOUS
 
 
@@ -248,7 +248,7 @@ def test_a_first_certificate_that_is_refused_in_probation_is_locked_out(rig: Rig
     rig.fault(Operation.REGISTER, Effect.REVOKE)
     record = rig.run(Kind.ENROLL, patience=3 * DAY).record
 
-    assert (record.phase, locked_out(record)) == (Phase.REJECTED, True)
+    assert (record.phase, ended_locked_out(record)) == (Phase.REJECTED, True)
     assert healed(rig).rung is Rung.CLAIM
     assert rig.connects()
 
@@ -261,7 +261,7 @@ def test_a_change_whose_own_certificate_is_refused_is_not_locked_out(gateway: Ri
     assert record.phase is Phase.REJECTED
     assert record.failure is not None
     assert record.failure.kind is FailureClass.CREDENTIAL
-    assert not locked_out(record)
+    assert not ended_locked_out(record)
 
 
 @pytest.mark.parametrize("effect", [Effect.REJECT, Effect.DENY])
@@ -271,14 +271,14 @@ def test_a_change_that_the_service_refused_is_not_locked_out(gateway: Rig, effec
     record = gateway.rotate(patience=DAY).record
 
     assert record.phase is Phase.REJECTED
-    assert not locked_out(record)
+    assert not ended_locked_out(record)
 
 
 def test_a_change_that_succeeded_or_went_back_is_not_locked_out(gateway: Rig) -> None:
     """There is a set in use that works."""
-    assert not locked_out(gateway.rotate().record)
+    assert not ended_locked_out(gateway.rotate().record)
     gateway.to_probation()
     gateway.revoke(4)
     record = gateway.follow(patience=DAY).record
     assert record.phase is Phase.ROLLED_BACK
-    assert not locked_out(record)
+    assert not ended_locked_out(record)

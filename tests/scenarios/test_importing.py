@@ -13,7 +13,7 @@ from agent.core.report.screen import history_line
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
 from agent.errors import CloudError, RefusedError
-from agent.operations.execute import locked_out
+from agent.operations.execute import ended_locked_out
 from agent.sandbox.account.authority import Authority
 from agent.sandbox.cloud import Status
 from agent.sandbox.replies.faults import Operation
@@ -130,12 +130,12 @@ def test_a_set_that_the_cloud_refuses_is_given_up(gateway: Rig, status: Status |
 
 def test_a_gateway_is_not_locked_out_because_what_was_brought_is_refused(gateway: Rig) -> None:
     """What the change started from works, so no ladder is climbed."""
-    assert not locked_out(bring_in(gateway, brought(gateway, status=Status.REVOKED)).record)
+    assert not ended_locked_out(bring_in(gateway, brought(gateway, status=Status.REVOKED)).record)
 
 
 def test_a_gateway_whose_only_set_is_unproven_and_refused_is_locked_out(rig: Rig) -> None:
     """Then the ladder is what helps."""
-    assert locked_out(bring_in(rig, brought(rig, status=Status.REVOKED), unproven=True).record)
+    assert ended_locked_out(bring_in(rig, brought(rig, status=Status.REVOKED), unproven=True).record)
 
 
 def test_nothing_that_was_refused_is_retired(gateway: Rig) -> None:

@@ -124,14 +124,14 @@ def known(history: Iterable[ChangeRecord], digest: str, change: str) -> ChangeRe
     return None
 
 
-def is_salvaged(record: ChangeRecord) -> bool:
+def ended_damaged(record: ChangeRecord) -> bool:
     """Whether this is the end of a change whose record was damaged."""
     return record.failure is not None and record.failure.code == Code.RECORD_DAMAGED
 
 
 def told(record: ChangeRecord) -> str:
     """Return what is to be said of the change."""
-    if is_salvaged(record) and record.failure is not None:
+    if ended_damaged(record) and record.failure is not None:
         return record.failure.message
     return f"Change {record.id} had ended already, as {record.phase}."
 

@@ -355,7 +355,7 @@ def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
     return Wait(why=f"{why}{ready}", until=due, code=WaitCode.PROBATION)
 
 
-def proof_on_doubt(record: ChangeRecord, facts: Facts, limits: Limits) -> datetime | None:
+def brought_forward_to(record: ChangeRecord, facts: Facts, limits: Limits) -> datetime | None:
     """Return from when a set on probation is proven that was doubted, or None where that brings no proof forward.
 
     The daemon's session was lost, or refused, in a way that a refused certificate could explain.

@@ -26,5 +26,5 @@ def deployed(record: ChangeRecord, now: datetime, limits: Limits, problem: Failu
 
 def doubted(record: ChangeRecord, facts: Facts, limits: Limits) -> Doubted | None:
     """Return the event of a doubt about the set on probation, or None when that brings no proof forward."""
-    prove_at = decide.proof_on_doubt(record, facts, limits)
+    prove_at = decide.brought_forward_to(record, facts, limits)
     return None if prove_at is None else Doubted(at=facts.clock.now, prove_at=prove_at)

@@ -24,7 +24,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
-from agent.core.change.damaged_records import is_salvaged
+from agent.core.change.damaged_records import ended_damaged
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import HOOKS
 from agent.core.failure.codes import Code
@@ -76,7 +76,7 @@ def left_behind(record: ChangeRecord) -> str | None:
     """Return the id of the certificate that a finished change left behind, or None."""
     if record.phase.succeeded:
         return None if record.kind is Kind.TRUST else record.replaces  # new anchors, the same certificate
-    if is_salvaged(record) and record.issued is None:
+    if ended_damaged(record) and record.issued is None:
         return record.replaces  # which is there only when it is certain that the set of the change took its place
     if record.phase in {Phase.REJECTED, Phase.ROLLED_BACK} and record.issued is not None and _may_be_registered(record):
         return record.issued.certificate_id
@@ -199,7 +199,7 @@ def waiting(
 def _was_given_away(record: ChangeRecord) -> bool:
     """Whether dependants may have been served what a change left behind: they are as soon as a set is in use."""
     activated = record.phase is Phase.ROLLED_BACK or any(phase is Phase.ACTIVE for phase, _ in record.passed)
-    return record.phase.succeeded or activated or is_salvaged(record)
+    return record.phase.succeeded or activated or ended_damaged(record)
 
 
 def spared(found: Iterable[Retirement]) -> RefusedError | None:

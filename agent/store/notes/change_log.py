@@ -1,4 +1,4 @@
-"""The journal: the change in flight and the history of finished ones.
+"""The change log: the change in flight and the history of finished ones.
 
 ``change.json`` is one record, replaced whole before each step. ``history.jsonl`` gets one line for each finished
 change; a torn or foreign line never hides the others.
@@ -35,7 +35,7 @@ HISTORY_SLACK = 100  # the history is rewritten only when there is so much more 
 OWED_KEPT = 100  # older changes of which the cloud has not yet been asked to retire what they left behind
 
 
-class Journal:
+class ChangeLog:
     """The two files in one state directory."""
 
     def __init__(self, root: int, modes: durable.Modes) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import Handmade, Salvaged, TrustBundle
-    from agent.store.notes.change_log import Journal
+    from agent.store.notes.change_log import ChangeLog
     from agent.store.sets.directory import GenerationDirectory
     from agent.store.sets.links import Links
 
@@ -24,10 +24,10 @@ MAX_SALVAGED = 5  # generations; each costs a connection
 class OtherSets:
     """Looks for them; it changes nothing."""
 
-    def __init__(self, directory: GenerationDirectory, links: Links, journal: Journal) -> None:
+    def __init__(self, directory: GenerationDirectory, links: Links, log: ChangeLog) -> None:
         self._directory = directory
         self._links = links
-        self._journal = journal
+        self._log = log
 
     def proven(self, change: ChangeRecord | None = None) -> list[int]:
         """Return what may become current, best first: only what was proven once, whole or not.
@@ -54,7 +54,7 @@ class OtherSets:
 
     def committed(self) -> set[int]:
         """Return the generations that became final, those among them that a backup brought back without the history."""
-        history = self._journal.history()
+        history = self._log.history()
         return {record.generation for record in history if record.phase.succeeded} | self._unrecorded(history)
 
     def _unrecorded(self, history: tuple[ChangeRecord, ...]) -> set[int]:
@@ -65,7 +65,7 @@ class OtherSets:
         or new anchors made has its name before its record, so a power cut may have left it unproven.
         """
         try:
-            change = self._journal.recorded()
+            change = self._log.recorded()
         except StoreError:
             return set()  # it may be of any
         spoken_of = {record.generation for record in history} | ({change.generation} if change else set())
@@ -110,7 +110,7 @@ class OtherSets:
         Raises:
             StoreError: The generation cannot be read.
         """
-        present, history = self._directory.listing().final, self._journal.history()
+        present, history = self._directory.listing().final, self._log.history()
         final = next((record.generation for record in reversed(history) if record.phase.succeeded), None)
         for number in dict.fromkeys((self._links.current_or_none(), final)):
             if number is None or number not in present or self._directory.is_whole(number):
@@ -124,7 +124,7 @@ class OtherSets:
         """Whether this certificate was brought once and turned down, so that only another one is taken up."""
         return any(
             record.brings == certificate_id and record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}
-            for record in self._journal.history()
+            for record in self._log.history()
         )
 
     def salvage(self) -> tuple[Salvaged, ...]:

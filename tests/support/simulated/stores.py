@@ -25,7 +25,7 @@ def left(store: Store) -> list[str]:
     """Return what is to be retired of what damaged records left behind."""
     current = store.current()
     in_use = () if current is None else (certificate_of(store, current),)
-    salvaged = [record for record in store.history() if damaged_records.is_salvaged(record)]
+    salvaged = [record for record in store.history() if damaged_records.ended_damaged(record)]
     return [item.certificate_id for item in outstanding(salvaged, in_use, timedelta())]
 
 

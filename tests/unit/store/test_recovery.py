@@ -209,7 +209,7 @@ def test_two_records_that_were_lost_in_the_same_way_are_two(store: Store, path: 
     (path / "change.json.damaged").rename(path / "change.json")  # the process was killed before it could move it
     store.recover(NOW)
 
-    salvaged = [record for record in store.history() if damaged_records.is_salvaged(record)]
+    salvaged = [record for record in store.history() if damaged_records.ended_damaged(record)]
     assert [record.requests for record in salvaged] == [(NOW,)] * 2
     assert len({record.id for record in salvaged}) == 2
 

@@ -236,4 +236,4 @@ def test_a_flipped_bit_never_makes_two_certificates_of_one() -> None:
         found = read(bytes(data))
         assert found.kind in {None, Kind.ROTATE}
         assert sum(a != b for a, b in zip(found.certificate_id, CERTIFICATE, strict=False)) <= 1
-        assert damaged_records.is_salvaged(end(found))
+        assert damaged_records.ended_damaged(end(found))
