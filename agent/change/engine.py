@@ -328,7 +328,7 @@ class Engine:
             self._in_flight.take(Confirmed(at=self._world.clock.now()))
         return record
 
-    def set_aside(self, why: str) -> None:
+    def end_for_a_rescue(self, why: str) -> None:
         """End the change in flight, wherever it is, for a rescue that goes before it. The links stay where they are.
 
         Args:

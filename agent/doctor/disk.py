@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agent.core.change.reserve import LACKING, REMEDY, SET_ASIDE, Standing, is_full
+from agent.core.change.reserve import LACKING, REMEDY, RESERVED, Standing, is_full
 from agent.core.report.checks import Line, failure, ok, skipped, warning
 from agent.core.text import in_shell
 from agent.doctor import looks
@@ -58,4 +58,4 @@ def _fallback(snapshot: Snapshot | None) -> str:
     """Return whether this gateway could fall back on a full disk, as a further sentence, where that is known."""
     if snapshot is None or snapshot.current is None:
         return ""
-    return f" {SET_ASIDE}" if snapshot.reserve.kept else f" {LACKING}."
+    return f" {RESERVED}" if snapshot.reserve.kept else f" {LACKING}."

@@ -265,7 +265,7 @@ class Operations:
         """Carry the change in flight on as far as it goes now, and end it when it gives way to a rescue."""
         outcome = self._engine.run()
         if outcome.wait is not None and verbs.gives_way(outcome.record, in_use=self._engine.is_in_use()):
-            self._engine.set_aside(why)
+            self._engine.end_for_a_rescue(why)
             outcome = self._engine.run()
         return outcome.wait is None
 
@@ -313,7 +313,7 @@ class Operations:
         climb = self._climber.find_footing()
         if not _leads_elsewhere(outcome.record, climb.use, in_use=self._engine.is_in_use()):
             return Done(outcome=outcome, climb=climb)
-        self._engine.set_aside(f"{sentence_of(climb.why)}, and the set that this change rests on is not.")
+        self._engine.end_for_a_rescue(f"{sentence_of(climb.why)}, and the set that this change rests on is not.")
         ended = self._engine.run()
         if ended.wait is not None:  # the disk does not let it end; it is tried again
             return Done(outcome=ended, climb=climb)

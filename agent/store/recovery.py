@@ -87,7 +87,7 @@ class Recoverer:
             return None, self._give_up_damaged(str(error), now)
 
     def _give_up_damaged(self, why: str, now: datetime) -> bool:
-        """Write down what a damaged record and its generation tell, set both aside, and return whether that was done.
+        """Write down what a damaged record and its generation tell, move both away, and return whether that was done.
 
         A disk that is full must not keep the agent from starting: then it is tried again by the next recovery.
         """
@@ -102,8 +102,8 @@ class Recoverer:
                 f"{why} What it leaves behind cannot be written down, so it is left lying there. {error}"
             )
             return False
-        self._log.set_change_aside()
-        self._notes.append(f"{why} It was set aside as {DAMAGED_CHANGE}. {damaged_records.told(record)}")
+        self._log.move_change_away()
+        self._notes.append(f"{why} It was moved to {DAMAGED_CHANGE}. {damaged_records.told(record)}")
         return True
 
     def _ended(self, found: damaged_records.Legible, digest: str, now: datetime) -> ChangeRecord:
@@ -141,7 +141,7 @@ class Recoverer:
             return None
 
     def _leave(self, record: ChangeRecord) -> None:
-        """Set the generation of a change with a damaged record aside, unless a link points at it."""
+        """Reject the generation of a change with a damaged record, unless a link points at it."""
         number, linked = record.generation, {self._links.current_or_none(), self._links.previous_or_none()}
         if damaged_records.ended_damaged(record) and number in self._directory.listing().final and number not in linked:
             durable.rename(self._directory.fd, generations.final_name(number), generations.rejected_name(number))

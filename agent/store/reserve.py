@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent.core.change.reserve import Standing
 
 NAME = "reserve"
-DAMAGED = NAME + durable.ASIDE
+DAMAGED = NAME + durable.DAMAGED
 UNFINISHED = durable.TEMPORARY + NAME
 _SEED = b"iot-cert-agent reserve"
 

@@ -58,7 +58,7 @@ class Room:
             self.reserve()
         except StoreError as error:
             if error.denied:
-                return f"{error} It was set aside as {durable.put_away(self._root, reserve.NAME, reserve.DAMAGED)}."
+                return f"{error} It was moved to {durable.put_away(self._root, reserve.NAME, reserve.DAMAGED)}."
         return ""
 
     def on_reserve(self, tell: Callable[[str], object], step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:

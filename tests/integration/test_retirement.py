@@ -180,7 +180,7 @@ def test_the_certificate_of_a_change_whose_record_was_lost_is_retired(rotated: G
     orphan = next(name for name, entry in reversed(rotated.cloud.registry.items()) if entry.thing_name)
     (rotated.state / "change.json").write_bytes(bytes(400))
     shown = rotated.run("retire", expect=0).out
-    assert "set aside as change.json.damaged" in shown
+    assert "moved to change.json.damaged" in shown
     assert orphan in shown
     assert status_of(rotated, orphan) is Status.INACTIVE
     failures = [record.failure for record in rotated.history() if record.failure]

@@ -70,7 +70,7 @@ def standing(free_bytes: int, free_inodes: int | None, *, kept: bool) -> Standin
     return Standing.MISSING if enough else Standing.NO_ROOM
 
 
-SET_ASIDE = "What falling back needs is set aside."
+RESERVED = "What falling back needs is set aside."
 LACKING = "Nothing is set aside for falling back should the disk be full"
 REMEDY = (
     f"Free {PLENTY * BYTES >> 10} KiB and {PLENTY * INODES} inodes on the file system of the state directory; "

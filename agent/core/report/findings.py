@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent.core.aws.endpoints import FIND_ENDPOINT
 from agent.core.change.lifecycle import Phase
 from agent.core.change.made_with import BECOME, other_thing
-from agent.core.change.reserve import FREE, LACKING, REMEDY, SET_ASIDE, Standing
+from agent.core.change.reserve import FREE, LACKING, REMEDY, RESERVED, Standing
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.readmission import way_back
@@ -291,7 +291,7 @@ def _reserve(status: Status) -> Iterator[Finding]:
     if status.current is None:
         return
     if status.reserve is Standing.LAST:
-        text = f"The disk is full: no certificate can be rotated. {SET_ASIDE} {FREE}"
+        text = f"The disk is full: no certificate can be rotated. {RESERVED} {FREE}"
         yield _degraded("disk", "no-space", text, Event.TROUBLE_STORE)
     elif status.reserve is Standing.NO_ROOM:
         yield _degraded("disk", "no-reserve", f"{LACKING}. {REMEDY}", Event.TROUBLE_STORE)

@@ -32,7 +32,7 @@ from agent.core.jsonio import PlainError
 from agent.daemon.control.client import Client, ClientLimits, ServerContext
 from agent.errors import AgentError, StoreError
 from agent.store.files import disk
-from agent.store.files.durable import ASIDE, TEMPORARY, move_unsynced, put_away
+from agent.store.files.durable import DAMAGED, TEMPORARY, move_unsynced, put_away
 from agent.system.peers import Peer, Role, peer_of
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ def _make_way(dir_fd: int, name: str) -> None:
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(name, dir_fd=dir_fd).st_mode):
             with disk.directory(".", dir_fd) as folder:
-                put_away(folder, name, f"{name}{ASIDE}")
+                put_away(folder, name, f"{name}{DAMAGED}")
 
 
 def _address(folder: str, dir_fd: int, name: str) -> str:

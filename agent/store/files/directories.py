@@ -129,7 +129,7 @@ def discard(dir_fd: int, name: str, public: frozenset[str] = frozenset()) -> Non
         if stat.S_ISDIR(found.st_mode) and os.geteuid() in {0, found.st_uid}:
             erase_directory(dir_fd, name, public)
         else:
-            durable.put_away(dir_fd, name, f"{name.removeprefix(durable.TEMPORARY)}{durable.ASIDE}")
+            durable.put_away(dir_fd, name, f"{name.removeprefix(durable.TEMPORARY)}{durable.DAMAGED}")
 
 
 def withdraw(dir_fd: int, name: str) -> None:

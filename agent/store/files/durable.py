@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
-ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept for a person who asks
+DAMAGED = ".damaged"  # a name that ends so was moved out of the way, and is kept for a person who asks
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -172,7 +172,7 @@ def free(dir_fd: int, taken: str, name: str) -> None:
 
 def _keep(dir_fd: int, found: str, name: str) -> None:
     with part_of(f"move {found} out of the way"):
-        put_away(dir_fd, found, f"{name}{ASIDE}")
+        put_away(dir_fd, found, f"{name}{DAMAGED}")
 
 
 def _move_into_place(dir_fd: int, old: str, new: str) -> None:

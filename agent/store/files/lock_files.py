@@ -74,6 +74,6 @@ def make_way(dir_fd: int, name: str) -> None:
     try:
         if not _may_be_locked(dir_fd, name):
             with durable.part_of(f"make way for {name}"):
-                durable.put_away(dir_fd, name, f"{name}{durable.ASIDE}")
+                durable.put_away(dir_fd, name, f"{name}{durable.DAMAGED}")
     finally:
         fcntl.flock(dir_fd, fcntl.LOCK_UN)

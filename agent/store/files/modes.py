@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.frozen import frozen
 from agent.core.text import in_shell
-from agent.store.files.durable import ASIDE
+from agent.store.files.durable import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -149,6 +149,6 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _owned(path: Path, status: os.stat_result, owner: int, state_dir: Path) -> Iterator[Exposed]:
-    if status.st_uid != owner and not stat.S_ISLNK(status.st_mode) and ASIDE not in path.name:  # these are never used
+    if status.st_uid != owner and not stat.S_ISLNK(status.st_mode) and DAMAGED not in path.name:  # these are never used
         text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
         yield Exposed(code="owner", text=text, remedy=f"sudo chown --reference={in_shell(state_dir)} {in_shell(path)}")

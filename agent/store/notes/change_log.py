@@ -87,7 +87,7 @@ class ChangeLog:
             written = int(os.stat(CHANGE, dir_fd=self._root, follow_symlinks=False).st_mtime)
         return data, hashlib.sha256(b"%d " % written + data).hexdigest()
 
-    def set_change_aside(self) -> None:
+    def move_change_away(self) -> None:
         """Keep a damaged record for a person who asks, out of the way.
 
         Raises:
@@ -114,7 +114,7 @@ class ChangeLog:
             if not is_lost(self._root, error):
                 raise
             away = durable.put_away(self._root, HISTORY, DAMAGED_HISTORY)
-            return f"{error} It was set aside as {away}; the history begins anew."
+            return f"{error} It was moved to {away}; the history begins anew."
         return ""
 
     def save(self, record: ChangeRecord, *, lasting: bool = True) -> None:

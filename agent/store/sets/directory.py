@@ -48,7 +48,7 @@ class GenerationDirectory:
         if self.fd < 0:
             if not self._may_hold_sets():
                 if disk.exists(self._root, GENERATIONS):
-                    durable.put_away(self._root, GENERATIONS, f"{GENERATIONS}{durable.ASIDE}")
+                    durable.put_away(self._root, GENERATIONS, f"{GENERATIONS}{durable.DAMAGED}")
                 directories.make_directory(self._root, GENERATIONS, modes)
             self.fd = disk.open_directory(GENERATIONS, self._root)
         durable.set_mode(self.fd, modes.directory_mode, GENERATIONS)

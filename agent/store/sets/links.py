@@ -113,7 +113,7 @@ class Links:
     def clear_way(self, directory: int) -> str:
         """Move out of the way what is no link in a link's place, as a restored backup leaves it; return a note.
 
-        A generation that came back under the name of the link alone gets its own name; anything else is kept aside.
+        A generation that came back under the name of the link alone gets its own name; anything else is moved away.
 
         Args:
             directory: The open directory of the generations.
@@ -127,7 +127,7 @@ class Links:
                 disk.link_target(self._root, link)
             except DamagedError:
                 moved.append(self._put_away(link, directory))
-        return f"What stood in place of a link was set aside as {' and '.join(moved)}." if moved else ""
+        return f"What stood in place of a link was moved to {' and '.join(moved)}." if moved else ""
 
     def _put_away(self, link: str, directory: int) -> str:
         number = self.meant(link)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent.store.sets.links import Links
     from agent.store.sets.other_sets import OtherSets
 
-_PUT_AWAY = re.compile(rf".*{re.escape(durable.ASIDE)}(\.\d+)?")
+_PUT_AWAY = re.compile(rf".*{re.escape(durable.DAMAGED)}(\.\d+)?")
 
 
 class RetiredKeys:

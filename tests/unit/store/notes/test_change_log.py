@@ -45,7 +45,7 @@ def test_a_damaged_change_is_set_aside_and_kept(store: Store, path: Path) -> Non
     (path / "change.json").write_bytes(b"{")
     with pytest.raises(DamagedError):
         store.change()
-    assert "set aside as change.json.damaged" in store.recover(NOW).notes[0]
+    assert "moved to change.json.damaged" in store.recover(NOW).notes[0]
     assert (path / "change.json.damaged").read_bytes() == b"{"
     assert store.recover(NOW).notes == ()
 

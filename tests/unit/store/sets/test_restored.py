@@ -83,7 +83,7 @@ def test_what_another_user_owns_of_the_records_is_set_aside_and_keeps_no_gateway
             store.history()  # by it the clock is judged, before anything is put right
             store.lock()
             notes = store.recover(NOW).notes
-            assert f"It was set aside as {name}.damaged" in notes[0]
+            assert f"It was moved to {name}.damaged" in notes[0]
             assert store.current() == 3
             store.generation(3)
             assert store.recover(NOW).notes == ()
@@ -98,7 +98,7 @@ def test_a_backup_of_the_set_in_use_alone_brings_it_back(tmp_path: Path, path: P
     with Store(restored) as store:
         store.lock()
         notes = store.recover(NOW).notes
-        assert notes[0] == "What stood in place of a link was set aside as generations/000003."
+        assert notes[0] == "What stood in place of a link was moved to generations/000003."
         assert "Generation 3 is whole and is current now." in notes[1]
         assert (store.current(), store.previous()) == (3, None)
         store.generation(3)
