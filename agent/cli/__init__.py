@@ -234,9 +234,9 @@ def _with(config: Config, arguments: argparse.Namespace, output: Output) -> int:
 
             return changes.run(config, arguments, output)
         case "pause" | "resume" | "retire":
-            from agent.cli.carrying import via_daemon  # noqa: PLC0415
+            from agent.cli.changing import holds  # noqa: PLC0415
 
-            return via_daemon.carry_out(config, arguments, output)
+            return holds.carry_out(config, arguments, output)
         case _:
             return _look(config, arguments, output)
 
