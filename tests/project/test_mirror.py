@@ -59,6 +59,7 @@ COVERED_BY = {
     "cli/looking/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),
     "cli/changing/submit": ("unit/cli/changing/test_importing.py", "an import is planned in process and then followed"),
     "cli/carrying/via_daemon": ("integration/test_daemon.py", "the real command at the real socket"),
+    "cli/writing/store_findings": ("unit/cli/elsewhere/test_publish_check.py", "what a pipeline is told of anchors"),
     "config/enrolment": ("unit/config/test_reader.py", "methods that are mixed, or lack something"),
     "config/kinds": ("unit/config/test_reader.py", "each kind by its complaints, with file and line"),
     "config/sections": ("unit/config/test_schema.py", "the table that is made of them"),

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.changing import submit
-from agent.cli.elsewhere import publish
 from agent.cli.looking.status import look
+from agent.cli.writing import store_findings
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
@@ -78,12 +78,12 @@ def show_list(config: Config, output: Output) -> Exit:
     except StoreError:
         return _list_as_told(found, output)
     findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint))
-    code = publish.exit_of(findings)
+    code = store_findings.exit_of(findings)
     if output.as_json:
         output.emit({"event": "trust", **found.trust, "findings": to_plain(findings), "exit": code})
         return code
     _show_screen(found, output)
-    publish.show(output, name, findings, len(trust.anchors))
+    store_findings.show(output, name, findings, len(trust.anchors))
     return code
 
 
@@ -105,8 +105,8 @@ def check(config: Config, arguments: argparse.Namespace, output: Output) -> Exit
     """Check the anchors in use, as `trust check FILE` checks any store."""
     name, trust = _in_use(config)
     findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint) and not arguments.any)
-    publish.show(output, name, findings, len(trust.anchors))
-    return publish.exit_of(findings)
+    store_findings.show(output, name, findings, len(trust.anchors))
+    return store_findings.exit_of(findings)
 
 
 # -- changing ------------------------------------------------------------------------------------------------------

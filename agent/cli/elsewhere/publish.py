@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from agent.cli.command_line.parser import span
-from agent.cli.writing import output_file
+from agent.cli.writing import output_file, store_findings
 from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.config.schema import PRODUCT, TARGET
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import to_plain
-from agent.core.text import counted
-from agent.core.text_files import pem_of
 from agent.core.trust import anchor_lint
 from agent.crypto import x509
-from agent.crypto.root_lists import known
 from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.store.files import durable
+from agent.system.clock import SystemClock
 
 if TYPE_CHECKING:
     import argparse
     import re
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from securesystemslib.signer import Signer
@@ -34,10 +28,7 @@ if TYPE_CHECKING:
     from agent.cli.writing.output import Output
     from agent.trust.tuf_publisher import Publication
 
-SOON = timedelta(days=180)
 LONGEST = timedelta(days=36_500)  # that a signature may last
-
-_EXITS = {anchor_lint.Severity.ERROR: Exit.CRITICAL, anchor_lint.Severity.WARNING: Exit.DEGRADED}
 
 
 def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
@@ -56,60 +47,10 @@ def check(arguments: argparse.Namespace, output: Output) -> Exit:
     """Say what is wrong with stores; the exit code is that of the worst finding."""
     codes = []
     for path in arguments.files:
-        findings, usable = examined(path, amazon=not arguments.any)
-        show(output, str(path), findings, usable)
-        codes.append(exit_of(findings))
+        findings, usable = store_findings.examined(path, amazon=not arguments.any)
+        store_findings.show(output, str(path), findings, usable)
+        codes.append(store_findings.exit_of(findings))
     return max(codes)
-
-
-def examined(path: Path, *, amazon: bool) -> tuple[tuple[anchor_lint.AnchorFinding, ...], int]:
-    """Return what is to be said about a store, and how many certificates can be read in it.
-
-    Raises:
-        ConfigError: The file cannot be read.
-    """
-    data = pem_of(read_bounded(path, x509.MAX_STORE, "store"))  # as `trust.anchors` is read
-    try:
-        entries = x509.read_store(data)
-    except MaterialError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    findings = anchor_lint.lint(entries, known(), _now(), soon=SOON, amazon=amazon)
-    return findings, sum(entry.facts is not None for entry in entries)
-
-
-def exit_of(findings: Iterable[anchor_lint.AnchorFinding]) -> Exit:
-    """Return the exit code of the worst finding."""
-    return _EXITS.get(anchor_lint.worst(findings) or anchor_lint.Severity.INFORMATION, Exit.DONE)
-
-
-def show(output: Output, name: str, findings: tuple[anchor_lint.AnchorFinding, ...], usable: int) -> None:
-    """Show what was found in a store."""
-    if output.as_json:
-        output.emit({"store": name, "usable": usable, "findings": to_plain(findings), "exit": exit_of(findings)})
-        return
-    output.line(f"{name}: {counted(usable, 'certificate')} can be used")
-    for remedy, alike in groupby(_shortened(findings), key=lambda finding: finding.remedy):
-        for finding in alike:
-            output.line(f"{finding.severity:<12} {finding.code:<14} {finding.message}")
-        if remedy:
-            output.line(f"{'':<12} {'':<14} {remedy}")
-
-
-def _shortened(findings: tuple[anchor_lint.AnchorFinding, ...]) -> Iterator[anchor_lint.AnchorFinding]:
-    """Return findings for a screen: of what is mere information, one of a kind and how many more."""
-    unshown = Counter(finding.code for finding in findings)
-    for finding in findings:
-        if finding.severity is not anchor_lint.Severity.INFORMATION:
-            yield finding
-        elif (more := unshown.pop(finding.code, 0) - 1) >= 0:
-            rest = f" So {'does' if more == 1 else 'do'} {more} more." if more else ""
-            yield replace(finding, message=f"{finding.message}{rest}")
-
-
-def _now() -> datetime:
-    from agent.system.clock import SystemClock  # noqa: PLC0415 - only here
-
-    return SystemClock().now()
 
 
 # -- publish -------------------------------------------------------------------------------------------------------
@@ -160,12 +101,12 @@ def _publication(arguments: argparse.Namespace, output: Output) -> Publication:
 
 def _linted(arguments: argparse.Namespace, output: Output) -> bytes:
     """Return the bundle, once nothing is found that would make it useless or cut gateways off."""
-    findings, usable = examined(arguments.anchors, amazon=arguments.without_amazon is None)
+    findings, usable = store_findings.examined(arguments.anchors, amazon=arguments.without_amazon is None)
     if not usable:
         text = f"The bundle is not published: there is no certificate in {arguments.anchors} that can be used."
         raise ConfigError(text, hint="Name a file with the roots, as PEM or DER.")
     if findings and not output.as_json:
-        show(output, str(arguments.anchors), findings, usable)
+        store_findings.show(output, str(arguments.anchors), findings, usable)
     errors = [finding for finding in findings if finding.severity is anchor_lint.Severity.ERROR]
     if errors:
         raise RefusedError(f"The bundle is not published: {errors[0].message}", hint=errors[0].remedy)
@@ -189,7 +130,7 @@ def _published_at(arguments: argparse.Namespace) -> datetime:
         if not epoch.isdecimal() or len(epoch) > 11:  # noqa: PLR2004 - some 3,000 years
             raise ConfigError(f"SOURCE_DATE_EPOCH is to be a number of seconds since 1970, not {epoch!r}.")
         given = datetime.fromtimestamp(int(epoch), UTC)
-    return (given or _now()).astimezone(UTC).replace(microsecond=0)
+    return (given or SystemClock().now()).astimezone(UTC).replace(microsecond=0)
 
 
 def _signers(keys: Iterable[tuple[str, str]], publics: dict[str, bytes]) -> dict[str, list[Signer]]:
