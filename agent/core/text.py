@@ -43,6 +43,14 @@ def duration(span: timedelta) -> str:
     return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
 
 
+def seconds_of(text: str) -> int:
+    """Return the seconds of a duration as a person types it, such as ``90m``; 0 for a text that is none."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = text[:-1], text[-1:]
+    plain = number.isdecimal() and len(number) <= 12  # noqa: PLR2004 - 30,000 years in seconds
+    return int(number) * units[unit] if unit in units and plain else 0
+
+
 def counted(number: int, name: str, names: str = "") -> str:
     """Return a number with what it counts: ``1 thing``, ``2 things``; `names` where an s does not make the plural."""
     return f"{number} {name if number == 1 else names or name + 's'}"

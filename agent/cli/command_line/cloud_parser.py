@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.core.text import seconds_of
 from agent.core.values import THING
 
 if TYPE_CHECKING:
@@ -20,13 +21,12 @@ LONGEST_SPAN = 3650 * 86400  # seconds
 STATES = ("armed", "claimed", "enrolled", "blocked")
 
 
-def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any], span: Callable[[str], int]) -> None:
+def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any]) -> None:
     """Add the actions.
 
     Args:
         actions: Where to.
         add_verb: Adds one, with a sentence about it.
-        span: Reads a duration as seconds; 0 when it is none.
     """
 
     def action(name: str, text: str) -> Any:
@@ -37,7 +37,7 @@ def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any], span: Callab
         return verb
 
     def duration(text: str) -> int:
-        seconds = span(text)
+        seconds = seconds_of(text)
         if not 0 < seconds <= LONGEST_SPAN:
             raise argparse.ArgumentTypeError("a duration such as 12h or 7d is expected")
         return seconds

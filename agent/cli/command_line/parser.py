@@ -16,7 +16,7 @@ from agent.cli.command_line.examples import EXAMPLES
 from agent.cli.writing import standard
 from agent.cli.writing.output import Output
 from agent.core.report.checks import CHECKS
-from agent.core.text import sentence_of
+from agent.core.text import seconds_of, sentence_of
 from agent.core.values import THING
 from agent.core.when.retirement import SHORTEST_ID
 from agent.errors import AgentError
@@ -337,7 +337,7 @@ def _add_sandbox(verbs: Verbs) -> None:
 
 def _add_cloud(verbs: Verbs) -> None:
     actions = _add_group(verbs, "cloud", "work with the account's side of a fleet", on_gateway=False)
-    cloud_parser.add(actions, _add_elsewhere, span)
+    cloud_parser.add(actions, _add_elsewhere)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -383,15 +383,7 @@ def _seconds(text: str) -> int:
 
 
 def _span(text: str) -> int:
-    seconds = span(text)
+    seconds = seconds_of(text)
     if not 0 < seconds <= LONGEST_PAUSE:
         raise argparse.ArgumentTypeError("a duration such as 90m, 12h or 7d is expected, at most 90d")
     return seconds
-
-
-def span(text: str) -> int:
-    """Return a duration in seconds; 0 for a text that is no duration."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = text[:-1], text[-1:]
-    plain = number.isdecimal() and len(number) <= 12  # noqa: PLR2004 - 30,000 years in seconds
-    return int(number) * units[unit] if unit in units and plain else 0

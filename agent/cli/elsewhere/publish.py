@@ -6,11 +6,11 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent.cli.command_line.parser import span
 from agent.cli.writing import output_file, store_findings
 from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.config.schema import PRODUCT, TARGET
 from agent.core.exit_codes import Exit
+from agent.core.text import seconds_of
 from agent.core.trust import anchor_lint
 from agent.crypto import x509
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -157,7 +157,7 @@ def _role(name: str, roles: tuple[str, ...]) -> str:
 
 
 def _lasting(text: str) -> timedelta:
-    seconds = span(text)
+    seconds = seconds_of(text)
     if not 0 < seconds <= LONGEST.total_seconds():
         raise ConfigError(f"A duration such as 90d is expected, at most {LONGEST.days}d, not {text!r}.")
     return timedelta(seconds=seconds)

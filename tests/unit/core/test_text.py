@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.text import clock_time, counted, duration, in_shell, sentence_of
+from agent.core.text import clock_time, counted, duration, in_shell, seconds_of, sentence_of
 from support import make
 from support.make import NOW
 
@@ -89,3 +89,13 @@ def test_a_sentence_begins_with_a_large_letter() -> None:
     """And what is large, small or nothing after it stays so."""
     given = ("the AWS root", "A", "", "ölmühle")
     assert [sentence_of(each) for each in given] == ["The AWS root", "A", "", "Ölmühle"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90m", 5400), ("12h", 43_200), ("7d", 604_800), ("30s", 30), ("0s", 0)]
+    + [(wrong, 0) for wrong in ("", "m", "7", "7w", "-7d", "1.5h", "7 d", "\u0663d\u0661", "9999999999999d")],
+)
+def test_a_duration_is_read_or_is_none(text: str, seconds: int) -> None:
+    """A number and one unit."""
+    assert seconds_of(text) == seconds
