@@ -277,8 +277,7 @@ class Engine:
         """End the change in flight because a person wants it: back to the previous set, once that is proven.
 
         Raises:
-            RefusedError: The previous set does not work, so going back would cut the gateway off.
-            CloudError: It could not be told whether the previous set works.
+            RefusedError: The previous set does not work now, so going back would cut the gateway off.
         """
         record = self._in_flight.require()
         by = f", by {self._world.asked_by}" if self._world.asked_by else ""
@@ -299,12 +298,10 @@ class Engine:
         self._source.close()
         try:
             self._prover.probe(self._sets.candidate(record.base))
-        except CloudError as error:
-            raise RefusedError(
-                f"Generation {record.base} does not connect now, so the gateway stays on generation "
-                f"{record.generation}: {error}",
-                hint=error.hint,
-            ) from error
+        except (CloudError, StoreError) as error:
+            what = "does not connect" if isinstance(error, CloudError) else "cannot be used"
+            message = f"Generation {record.base} {what} now, so the gateway stays on generation {record.generation}: "
+            raise RefusedError(message + str(error), hint=error.hint) from error
         self._in_flight.take(Condemned(at=now, failure=failure))
 
     def confirm(self) -> ChangeRecord:

@@ -145,6 +145,18 @@ def test_no_order_goes_back_to_a_set_that_does_not_connect(gateway: Rig, why: st
     assert gateway.connects()
 
 
+def test_no_order_goes_back_to_a_set_that_is_damaged(gateway: Rig) -> None:
+    """The order is refused as one to a set that does not connect is: the new one stays."""
+    gateway.to_probation()
+    gateway.damage(2)
+    with pytest.raises(RefusedError, match="Generation 2 cannot be used now, so the gateway stays on generation 3: "):
+        gateway.engine.give_up("test")
+
+    assert gateway.current == 3
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert gateway.connects()
+
+
 def test_the_first_certificate_cannot_be_given_up_in_probation(rig: Rig) -> None:
     """There is nothing behind it, so the refusal says what replaces it."""
     rig.to_probation(Kind.ENROLL)
