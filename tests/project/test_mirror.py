@@ -53,7 +53,6 @@ COVERED_BY = {
         "integration/test_daemon.py",
         "the real command, with files that the agent may not read",
     ),
-    "cli/changing/holds": ("integration/test_retirement.py", "the real command without a daemon"),
     "cli/carrying/outcomes": ("scenarios/test_retirement_doubts.py", "what is said at the end, in a person's words"),
     "cli/looking/report": ("integration/test_import.py", "the real command, with the daemon and without"),
     "cli/looking/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),

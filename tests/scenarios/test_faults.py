@@ -101,7 +101,10 @@ def told_as(case: Passing) -> str:
     return f"{case.operation} {case.code}"
 
 
-@pytest.mark.parametrize("case", campaigns.one_of_each(OVERCOME, told_as), ids=str)
+TAKEN = campaigns.one_of_each(OVERCOME, told_as)
+
+
+@pytest.mark.parametrize("case", TAKEN, ids=str)
 def test_what_strikes_once_is_overcome(gateway: Rig, case: Passing) -> None:
     """One fault of any kind delays a rotation and costs no more than what cannot be known for sure."""
     told = watch(gateway)

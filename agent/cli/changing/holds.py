@@ -155,6 +155,7 @@ def drop(config: Config, certificate: str, output: Output) -> Exit:
 def _drop_here(config: Config, certificate: str, output: Output) -> str:
     from agent.operations.wiring import open_parts  # noqa: PLC0415
 
+    stay_out(config)
     with open_parts(config, output) as parts:
         parts.change.engine.recover()
         return parts.change.retirements.drop(certificate)
