@@ -123,7 +123,7 @@ release: prepare
 	@.venv/bin/python packaging/sbom.py dist
 	@.venv/bin/python packaging/audit.py dist $(AUDIT)
 
-# Files that a shell runs; tests/project/test_documents.py knows when one is missing.
+# Files that a shell runs; tests/project/pages/test_documents.py knows when one is missing.
 SCRIPTS = .ci/prepare .ci/run packaging/build-deb packaging/completion/iot-cert.bash \
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/prerm tests/bench/peers/renew.sh tests/demo/cloud tests/demo/run tests/demo/steps
 

@@ -2,7 +2,7 @@
 
 Processor time, since how long it takes on a busy machine says nothing; the least of a few. Every line has what a
 further item costs in the first stretch and in the second: what grows faster than its input costs more in the second.
-`tests/scenarios/test_growth.py` holds the product to that, in counts. `--record` keeps the figures.
+`tests/scenarios/lives/test_growth.py` holds the product to that, in counts. `--record` keeps the figures.
 """
 
 from __future__ import annotations

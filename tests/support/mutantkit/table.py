@@ -12,7 +12,7 @@ MUTANTS = (
         old="if record.phase is Phase.REQUESTED: return True action = decide.next_action(",
         new="action = decide.next_action(",
         killers=(
-            "tests/scenarios/test_budget_and_requests.py::test_a_request_whose_reply_was_lost_counts_after_a_start_in_1970",
+            "tests/scenarios/changes/test_budget_and_requests.py::test_a_request_whose_reply_was_lost_counts_after_a_start_in_1970",
         ),
     ),
     Mutant(
@@ -21,7 +21,7 @@ MUTANTS = (
         old="if len(recent) < limits.daily_limit:",
         new="if len(recent) <= limits.daily_limit:",
         killers=(
-            "tests/scenarios/test_budget_and_requests.py::test_the_fifth_request_within_a_day_waits_for_the_first_to_be_a_day_old",
+            "tests/scenarios/changes/test_budget_and_requests.py::test_the_fifth_request_within_a_day_waits_for_the_first_to_be_a_day_old",
         ),
     ),
     Mutant(
@@ -29,7 +29,7 @@ MUTANTS = (
         breaks="Under a clock that cannot be right nothing is judged.",
         old="if not facts.clock.believable: return Wait(",
         new="if False: return Wait(",
-        killers=("tests/scenarios/test_clock.py::test_a_power_cut_that_takes_the_clock_along_judges_nothing",),
+        killers=("tests/scenarios/machine/test_clock.py::test_a_power_cut_that_takes_the_clock_along_judges_nothing",),
     ),
     Mutant(
         name="clock-set-back-waits-for-years",
@@ -37,7 +37,7 @@ MUTANTS = (
         old="return now < record.retry_at <= now + timedelta(seconds=LONGEST_DELAY)",
         new="return now < record.retry_at",
         killers=(
-            "tests/scenarios/test_clock.py::test_a_clock_set_back_by_a_year_in_a_retry_wait_does_not_wait_a_year",
+            "tests/scenarios/machine/test_clock.py::test_a_clock_set_back_by_a_year_in_a_retry_wait_does_not_wait_a_year",
         ),
     ),
     Mutant(
@@ -46,7 +46,7 @@ MUTANTS = (
         old="patience = ANCHORS_PATIENCE if record.kind is Kind.TRUST else DAY",
         new="patience = DAY",
         killers=(
-            "tests/scenarios/test_lost_trust.py::test_a_trust_change_that_nothing_verifies_gives_way_to_the_next",
+            "tests/scenarios/sets/test_lost_trust.py::test_a_trust_change_that_nothing_verifies_gives_way_to_the_next",
         ),
     ),
     Mutant(
@@ -71,7 +71,7 @@ MUTANTS = (
         old="return failure.kind is not FailureClass.SERVER_TRUST or not same_anchors",
         new="return True",
         killers=(
-            "tests/scenarios/test_endpoint.py::test_a_set_with_the_same_anchors_is_no_witness_against_the_endpoint",
+            "tests/scenarios/cloud/test_endpoint.py::test_a_set_with_the_same_anchors_is_no_witness_against_the_endpoint",
         ),
     ),
     Mutant(

@@ -26,19 +26,19 @@ MOST = 150  # quick tests that a process takes at once, even if their file has m
 # Folders, and files where their folder is not of one kind; those that take longest first.
 BOOTS = ("tests/system/",)  # machines, of which not all processes should boot one at the same time
 WAITS = (
-    "tests/integration/test_vending",
-    "tests/integration/test_hostile_cloud.py",
-    "tests/integration/test_shared_id.py",
-    "tests/integration/test_daemon_faults.py",
-    "tests/integration/test_fleet",
-    "tests/integration/test_stack.py",
-    "tests/integration/test_daemon",
+    "tests/integration/fleet/test_stack.py",
+    "tests/integration/fleet/test_vending",
+    "tests/integration/network/test_hostile_cloud.py",
+    "tests/integration/daemon/test_shared_id.py",
+    "tests/integration/daemon/test_daemon_faults.py",
+    "tests/integration/fleet/test_fleet",
+    "tests/integration/daemon/test_daemon",
     "tests/integration/",
 )
 COMPUTES = (  # for long
     "tests/simulation/",
-    "tests/scenarios/test_account_on_aws.py",
-    "tests/scenarios/test_random_walks.py",
+    "tests/scenarios/account/test_account_on_aws.py",
+    "tests/scenarios/lives/test_random_walks.py",
     "tests/crash/",
     "tests/walks/",
     "tests/fuzz/test_trust_stores.py",

@@ -1,7 +1,7 @@
 """Broken gateways, each broken for real: how it is done, and what the doctor has to say of it.
 
 ``PYTHONPATH=tests python -m support.telling.broken`` writes what it says to `tests/data/doctor.json`, from which the
-page for technicians is written; `tests/integration/test_doctor.py` compares.
+page for technicians is written; `tests/integration/command/test_doctor.py` compares.
 
 Every situation starts from a gateway that works. What only root can break (networks, mounts, owners) is broken in a
 namespace of the command's own, so nothing of it is left on the machine.

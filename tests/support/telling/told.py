@@ -1,7 +1,7 @@
 """What each of the gateway's tellers says of a situation: made on a real store with a real daemon's facts, and run.
 
 ``PYTHONPATH=tests python -m support.telling.told`` writes what is said now to `tests/data/told.json`, for a person to
-read; `tests/scenarios/test_told.py` compares.
+read; `tests/scenarios/told/test_told.py` compares.
 """
 
 from __future__ import annotations

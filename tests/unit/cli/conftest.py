@@ -19,8 +19,8 @@ from agent.core.change.lifecycle import Phase
 from agent.core.report.checks import CHECKS
 from agent.core.values import Kind
 from support.simulated.rig import Rig
-from support.unit.pipeline import TypedPipeline
-from support.unit.support_bundle import CanaryPlace, Here
+from support.unit.cli.pipeline import TypedPipeline
+from support.unit.cli.support_bundle import CanaryPlace, Here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.unit.import_files import EC, Stick, rsa_key
+from support.unit.crypto.import_files import EC, Stick, rsa_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from agent.crypto import import_files
 from agent.errors import MaterialError
 from agent.sandbox.account.authority import Authority, fingerprint, name
-from support.unit.der import stirred
-from support.unit.import_files import (
+from support.unit.crypto.der import stirred
+from support.unit.crypto.import_files import (
     BETWEEN,
     DAY,
     EC,

@@ -20,7 +20,7 @@ from agent.errors import MaterialError
 from agent.sandbox.account.authority import Authority, fingerprint
 from support.aws.rsa_keys import known_key
 from support.suite.surroundings import NOBODY
-from support.unit.import_files import (
+from support.unit.crypto.import_files import (
     BETWEEN,
     DAY,
     EC,

@@ -18,7 +18,7 @@ from agent.errors import MaterialError
 from agent.iotcore.client_options import Connector, Timeouts
 from agent.sandbox.account.authority import Authority, name
 from support.aws.rsa_keys import known_key
-from support.unit.der import mersenne_key
+from support.unit.crypto.der import mersenne_key
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
 AUTHORITY = Authority("test root", NOW)

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_priv
 from agent.crypto import locked
 from agent.errors import MaterialError
 from support.suite import campaigns
-from support.unit.der import SALT, encrypted, integer, mersenne_key, named, sequence, stirred
-from support.unit.import_files import EC, ENCRYPTED, PASSWORD, PKCS8, issued, packed, pem, spelt
+from support.unit.crypto.der import SALT, encrypted, integer, mersenne_key, named, sequence, stirred
+from support.unit.crypto.import_files import EC, ENCRYPTED, PASSWORD, PKCS8, issued, packed, pem, spelt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

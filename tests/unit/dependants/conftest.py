@@ -12,7 +12,7 @@ from agent.dependants import units
 from support.running.systemd import Systemctl, lay, open_place
 from support.shorthand.dependants import House
 from support.simulated.virtual import Time
-from support.unit.helper import PATIENCE, HelperAtWork, at_work
+from support.unit.dependants.helper import PATIENCE, HelperAtWork, at_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from agent.dependants.export import extract
 from agent.errors import DamagedError, MaterialError, RefusedError, StoreError
 from support.running.systemd import THING, authorities, give, go_back, lay, open_place
 from support.suite.surroundings import NOBODY
-from support.unit.exports import PASSWORD, STORE_PASSWORD, a_copy, one
+from support.unit.dependants.exports import PASSWORD, STORE_PASSWORD, a_copy, one
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from agent.errors import AgentError, MaterialError, RefusedError
 from agent.sandbox.account.authority import Authority
 from support.running.systemd import NOW, give, lay, open_place
 from support.suite.surroundings import NOBODY
-from support.unit.exports import PASSWORD, a_copy, one
+from support.unit.dependants.exports import PASSWORD, a_copy, one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from agent.errors import AgentError, CloudError, ConfigError, RefusedError, Stor
 from support.make import NOW
 from support.running.systemd import Systemctl, lay
 from support.suite.surroundings import NOBODY
-from support.unit.helper import GOOD, PATIENCE, HelperAtWork, at_work, heard
+from support.unit.dependants.helper import GOOD, PATIENCE, HelperAtWork, at_work, heard
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from agent.dependants.helper import Helper
 from agent.errors import CloudError
 from support.make import NOW
 from support.shorthand import planted
-from support.unit.helper import GOOD, PATIENCE, HelperAtWork
+from support.unit.dependants.helper import GOOD, PATIENCE, HelperAtWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

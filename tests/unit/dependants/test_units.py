@@ -12,7 +12,7 @@ from agent.core.dependants import Signal, Unit, UnitAction, Verification
 from agent.dependants import units
 from agent.dependants.units import Systemd
 from agent.errors import RefusedError
-from support.unit.systemctl import GIVEN, NAME, unit, verifying
+from support.unit.dependants.systemctl import GIVEN, NAME, unit, verifying
 
 if TYPE_CHECKING:
     from support.running.systemd import Systemctl

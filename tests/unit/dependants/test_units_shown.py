@@ -15,7 +15,7 @@ from agent.dependants import units
 from agent.errors import RefusedError
 from support.network.servers import closed_port, pieces, server
 from support.running.systemd import Systemctl, lay, tls_server
-from support.unit.systemctl import GIVEN, LONG, NAME, unit, verifying
+from support.unit.dependants.systemctl import GIVEN, LONG, NAME, unit, verifying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.unit.sandbox_jobs import JobGateway
+from support.unit.sandbox.sandbox_jobs import JobGateway
 
 
 @pytest.fixture

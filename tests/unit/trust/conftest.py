@@ -12,10 +12,10 @@ from support.network.depot import Depot
 from support.publishing.signing import Habits, Publisher
 from support.simulated.outside import START
 from support.simulated.rig import Rig
-from support.unit.attacks import Target, make
-from support.unit.download import CONTENT, NOW, ROOT
-from support.unit.install import InstallSite
-from support.unit.publisher import ReadRepository
+from support.unit.trust.attacks import Target, make
+from support.unit.trust.download import CONTENT, NOW, ROOT
+from support.unit.trust.install import InstallSite
+from support.unit.trust.publisher import ReadRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError
 from agent.trust.archives import MAX_FILES, read_directory, read_file
 from support.suite.surroundings import NOBODY
-from support.unit.archives import FILES
+from support.unit.trust.archives import FILES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError
 from agent.trust.archives import MAX_DEPTH, MAX_FILES, pack, read_archive
 from support.suite.pace import bounded_work
-from support.unit.archives import FILES
+from support.unit.trust.archives import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from support.publishing import signing
 from support.publishing.signing import Habits, Publisher
 from support.simulated.outside import START
 from support.suite.pace import bounded_work
-from support.unit.attacks import DROP, OTHER, THIRD, Target, refused, target_names
+from support.unit.trust.attacks import DROP, OTHER, THIRD, Target, refused, target_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

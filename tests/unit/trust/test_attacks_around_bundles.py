@@ -22,7 +22,7 @@ from agent.trust import install
 from support.simulated.outside import START
 from support.simulated.troubled import PowerCut
 from support.suite.pace import bounded_work
-from support.unit.attacks import DAY, OTHER, THIRD, Target, meanwhile, refused
+from support.unit.trust.attacks import DAY, OTHER, THIRD, Target, meanwhile, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,7 +16,7 @@ from agent.crypto.x509 import read_bundle
 from agent.sandbox.account.authority import Authority, name
 from support.publishing import signing
 from support.simulated.outside import START
-from support.unit.attacks import DAY, DROP, OTHER, Target, meanwhile, refused, target_names, unharmed
+from support.unit.trust.attacks import DAY, DROP, OTHER, Target, meanwhile, refused, target_names, unharmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from agent.trust.download import MissingError, check_url, plain_url
 from support.network.depot import Depot, DepotFault
 from support.suite.surroundings import descriptors
-from support.unit.download import CONTENT, LIMIT, SECRET, downloader, faulty, read, refusal
+from support.unit.trust.download import CONTENT, LIMIT, SECRET, downloader, faulty, read, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from agent.errors import BundleError
 from agent.sandbox.account.authority import Authority
 from support.network.depot import Depot, DepotFault
 from support.network.tunnels import tunnelling_proxy
-from support.unit.download import CONTENT, LIMIT, NOW, ROOT, SECRET, downloader, faulty, proxy, read, refusal
+from support.unit.trust.download import CONTENT, LIMIT, NOW, ROOT, SECRET, downloader, faulty, proxy, read, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from agent.core.trust.updates import BundleOutcome
 from agent.errors import StoreError
 from agent.trust import inbox
 from support.simulated.ticks import tick
-from support.unit.inboxes import drops, names
+from support.unit.trust.inboxes import drops, names
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from agent.errors import BundleError, StoreError
 from agent.store.files import disk
 from agent.trust import inbox
 from support.suite.surroundings import NOBODY
-from support.unit.inboxes import drops, names
+from support.unit.trust.inboxes import drops, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from agent.trust.install import files_at
 from agent.trust.tuf_client import BundleReader
 from support.publishing import signing
 from support.simulated.outside import START
-from support.unit.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
+from support.unit.trust.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
 
 if TYPE_CHECKING:
     from pathlib import Path

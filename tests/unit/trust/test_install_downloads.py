@@ -16,7 +16,7 @@ from agent.operations.wiring import load_anchors
 from agent.trust.install import remote_at
 from support.network.depot import Depot
 from support.publishing import signing
-from support.unit.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
+from support.unit.trust.install import FILES, OTHER, SERVER, InstallSite, code_of, configured, first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

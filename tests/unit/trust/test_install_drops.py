@@ -12,7 +12,7 @@ from agent.trust import install
 from agent.trust.install import make_inbox
 from support.publishing import signing
 from support.simulated.outside import START
-from support.unit.install import OTHER, InstallSite, code_of
+from support.unit.trust.install import OTHER, InstallSite, code_of
 
 # -- what its pipeline is told -----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from agent.errors import BundleError, RefusedError
 from agent.trust import tuf_publisher
-from support.unit.publisher import KEYS, LIVE, NOW, ROOT, SECOND_ROOT, TARGET, ReadRepository, versions
+from support.unit.trust.publisher import KEYS, LIVE, NOW, ROOT, SECOND_ROOT, TARGET, ReadRepository, versions
 
 if TYPE_CHECKING:
     from pathlib import Path

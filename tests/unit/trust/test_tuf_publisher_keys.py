@@ -19,7 +19,7 @@ from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer
 from agent.errors import ConfigError, RefusedError
 from agent.trust import tuf_publisher
 from agent.trust.signing_keys import signer_of
-from support.unit.publisher import KEYS, LIVE, LIVE_KEYS, ONLINE, ROOT, SECOND_ROOT, ReadRepository, key, versions
+from support.unit.trust.publisher import KEYS, LIVE, LIVE_KEYS, ONLINE, ROOT, SECOND_ROOT, ReadRepository, key, versions
 
 if TYPE_CHECKING:
     from pathlib import Path

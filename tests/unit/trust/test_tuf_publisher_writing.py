@@ -11,7 +11,7 @@ import pytest
 from agent.errors import RefusedError, StoreError
 from agent.store.files import durable
 from agent.trust.tuf_publisher import Publication, publish
-from support.unit.publisher import KEYS, LIVE_KEYS, NOW, ONLINE, ROOT, TARGET, ReadRepository, key, versions
+from support.unit.trust.publisher import KEYS, LIVE_KEYS, NOW, ONLINE, ROOT, TARGET, ReadRepository, key, versions
 
 # -- writing -----------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from support import make
 from support.publishing.signing import Publisher
 from support.suite.ran import Ran
 from support.suite.surroundings import another_user
-from support.unit.trust_verbs import NEW, NOW, OLD, TrustPlace
+from support.unit.cli.trust_verbs import NEW, NOW, OLD, TrustPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

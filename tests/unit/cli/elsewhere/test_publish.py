@@ -14,7 +14,7 @@ from tuf.api.metadata import Metadata
 
 from agent.crypto.x509 import read_bundle
 from agent.trust.archives import read_archive
-from support.unit.pipeline import AMAZON, NOW, OWN, ROOTS, WHOLE, TypedPipeline
+from support.unit.cli.pipeline import AMAZON, NOW, OWN, ROOTS, WHOLE, TypedPipeline
 
 if TYPE_CHECKING:
     from pathlib import Path

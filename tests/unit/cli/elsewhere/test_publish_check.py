@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from agent.crypto.x509 import read_anchors
 from agent.errors import MaterialError
-from support.unit.pipeline import AMAZON, OWN, ROOTS, WHOLE, TypedPipeline
+from support.unit.cli.pipeline import AMAZON, OWN, ROOTS, WHOLE, TypedPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from agent.cli.looking.support import scrubbed
 from agent.config.reader import parse
 from agent.core.report.checks import CHECKS
 from support.suite import campaigns
-from support.unit.support_bundle import (
+from support.unit.cli.support_bundle import (
     COMMAND,
     FOREIGN_KEY,
     NAMES,

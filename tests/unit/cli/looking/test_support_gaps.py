@@ -13,7 +13,7 @@ import pytest
 
 from agent.cli.looking import support
 from support.suite.surroundings import NOBODY, need_root
-from support.unit.support_bundle import NAMES, CanaryPlace, key_lines, missing
+from support.unit.cli.support_bundle import NAMES, CanaryPlace, key_lines, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

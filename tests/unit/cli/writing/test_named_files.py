@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from agent import cli
 from support.suite import campaigns
-from support.unit.pipeline import OWN
+from support.unit.cli.pipeline import OWN
 
 ROLES = "root,targets,snapshot,timestamp"
 SIGNED = f"--anchors {{roots}} --key {ROLES}=file2:{{key}} --without-amazon x"

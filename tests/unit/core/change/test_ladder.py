@@ -11,7 +11,7 @@ import pytest
 from agent.core.change.ladder import OTHER_ANCHORS, Attempt, Climb, Rung, climb, missing
 from agent.core.failure.failure import LOCKED_OUT_REMEDY, NEVER_IN_REMEDY, Failure, FailureClass
 from support import make
-from support.unit.climbs import (
+from support.unit.core.climbs import (
     EXPIRED,
     GONE,
     HUNG_UP,

@@ -21,7 +21,7 @@ from agent.core.change.ladder import (
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
 from support import make
-from support.unit.climbs import (
+from support.unit.core.climbs import (
     BUSY,
     GONE,
     HUNG_UP,

@@ -33,7 +33,7 @@ from agent.core.change.transitions import TRANSITIONS
 from agent.core.failure.failure import FailureClass
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW
-from support.unit.changes import after, worn
+from support.unit.core.changes import after, worn
 
 REFUSALS = {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT}
 

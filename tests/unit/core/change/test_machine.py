@@ -22,7 +22,7 @@ from agent.core.values import Kind
 from support import make
 from support.make import DAY, HOUR, NOW
 from support.suite import campaigns
-from support.unit.driven_change import ENOUGH, KINDS, LIMITS, DrivenChange
+from support.unit.core.driven_change import ENOUGH, KINDS, LIMITS, DrivenChange
 
 PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}
 YEAR_1970 = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from agent.core.change.records import decode_manifest, encode_manifest
 from agent.core.jsonio import PlainError, encode
 from agent.core.values import Kind, Manifest, Origin, Provenance, TrustSource
 from support import make
-from support.unit.changes import COUNTS, TIMES
+from support.unit.core.changes import COUNTS, TIMES
 
 HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
 MANIFESTS = st.builds(

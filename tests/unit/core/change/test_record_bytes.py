@@ -22,7 +22,7 @@ from agent.core.jsonio import PlainError
 from support import make
 from support.make import NOW
 from support.suite import campaigns
-from support.unit.changes import FULL, GOES_BACK
+from support.unit.core.changes import FULL, GOES_BACK
 
 CONDEMNED = replace(FULL, phase=Phase.DEPLOYED, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))
 

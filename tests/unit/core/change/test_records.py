@@ -24,7 +24,7 @@ from agent.core.failure.failure import Failure, FailureClass
 from agent.core.jsonio import PlainError, to_plain
 from agent.core.values import Kind, Origin
 from support import make
-from support.unit.changes import COUNTS, FULL, GOES_BACK, TIMES
+from support.unit.core.changes import COUNTS, FULL, GOES_BACK, TIMES
 
 # A failure makes whatever it is told fit a record, lone surrogates included.
 SAID = st.text(st.characters(), max_size=80)

@@ -21,7 +21,7 @@ from agent.core.change.lifecycle import MAX_REQUESTS, Phase
 from agent.core.failure.failure import FailureClass
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
-from support.unit.changes import after, worn
+from support.unit.core.changes import after, worn
 
 
 def test_a_lost_request_goes_back_to_the_key_and_stays_counted() -> None:

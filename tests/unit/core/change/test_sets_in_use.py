@@ -26,7 +26,7 @@ from agent.core.change.lifecycle import Phase, waits_for_word
 from agent.core.failure.failure import FailureClass
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
-from support.unit.changes import after, worn
+from support.unit.core.changes import after, worn
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -25,7 +25,7 @@ from agent.core.text import clock_time
 from agent.core.values import Kind
 from support import make
 from support.make import DAY, HOUR, NOW, SECOND
-from support.unit.judged import FAR_AHEAD, IMPLAUSIBLE, TOLD_AS_AHEAD, ending, judged, watched, with_anchors
+from support.unit.core.judged import FAR_AHEAD, IMPLAUSIBLE, TOLD_AS_AHEAD, ending, judged, watched, with_anchors
 
 if TYPE_CHECKING:
     from agent.core.report.status import Status

@@ -14,7 +14,7 @@ from agent.core.report.journal_events import Event
 from agent.core.report.status import Retiring
 from support import make
 from support.make import DAY, HOUR, NOW, SECOND
-from support.unit.judged import IMPLAUSIBLE, ending, judged, watched, with_anchors
+from support.unit.core.judged import IMPLAUSIBLE, ending, judged, watched, with_anchors
 
 # -- retirement --------------------------------------------------------------------------------------------------------
 

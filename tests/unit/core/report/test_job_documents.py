@@ -28,8 +28,8 @@ from agent.core.values import MAX_URL
 from agent.core.when.schedule import Suggestion
 from support import make
 from support.make import DAY, NOW
-from support.unit.hostile import read_hostile
-from support.unit.job_documents import DOCUMENT, ORDER, WINDOW, data, execution, is_allowed, summary
+from support.unit.core.hostile import read_hostile
+from support.unit.core.job_documents import DOCUMENT, ORDER, WINDOW, data, execution, is_allowed, summary
 
 if TYPE_CHECKING:
     import random

@@ -40,7 +40,7 @@ from agent.core.report.status import Retiring
 from agent.core.values import Kind
 from support import make
 from support.make import DAY, HOUR, NOW, SECOND
-from support.unit.job_documents import DOCUMENT, ORDER, WINDOW, data, execution, is_allowed, summary
+from support.unit.core.job_documents import DOCUMENT, ORDER, WINDOW, data, execution, is_allowed, summary
 
 # -- lists and executions ----------------------------------------------------------------------------------------------
 

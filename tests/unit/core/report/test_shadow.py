@@ -29,7 +29,7 @@ from agent.core.values import Provenance, TrustSource
 from agent.core.when.schedule import Plan, Suggestion
 from support import make
 from support.make import DAY, NOW
-from support.unit.hostile import read_hostile
+from support.unit.core.hostile import read_hostile
 
 if TYPE_CHECKING:
     import random

@@ -22,7 +22,7 @@ from agent.core.when.reconnect import (
     heals_with_network,
 )
 from support import make
-from support.unit.outages import (
+from support.unit.core.outages import (
     ALMOST_ONE,
     ANY_FAILURE,
     CHANCE,

@@ -15,7 +15,7 @@ from agent.core.when.retirement import Retirement, left_behind, outstanding
 from agent.core.when.retirement import retired as no_more
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW
-from support.unit.left_behind import GRACE, NEW, NEXT, OLD, REGISTERED, gave_up, ids, retired, rotated
+from support.unit.core.left_behind import GRACE, NEW, NEXT, OLD, REGISTERED, gave_up, ids, retired, rotated
 
 # -- what a change leaves behind ---------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from agent.core.when.retirement import (
 from agent.errors import RefusedError
 from support import make
 from support.make import DAY, NOW
-from support.unit.left_behind import GRACE, NEW, NEXT, OLD, REGISTERED, gave_up, ids, retired, rotated
+from support.unit.core.left_behind import GRACE, NEW, NEXT, OLD, REGISTERED, gave_up, ids, retired, rotated
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -20,7 +20,7 @@ from agent.core.when.reconnect import (
     after_takeover,
 )
 from support import make
-from support.unit.outages import ALMOST_ONE, ANY_FAILURE, CHANCE, DNS, ENDED, HUNG_UP, F
+from support.unit.core.outages import ALMOST_ONE, ANY_FAILURE, CHANCE, DNS, ENDED, HUNG_UP, F
 
 
 def test_the_delay_after_a_takeover_grows_from_half_a_minute_to_an_hour() -> None:

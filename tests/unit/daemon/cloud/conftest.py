@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.running.daemon_rig import ConnectedRig
-from support.unit.daemon_retirement import BRIDGE, NGINX, left
+from support.unit.daemon.daemon_retirement import BRIDGE, NGINX, left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

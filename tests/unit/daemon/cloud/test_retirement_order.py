@@ -17,7 +17,7 @@ from agent.errors import RefusedError
 from support import make
 from support.make import DAY, HOUR, NOW
 from support.running.daemon_rig import NEVER_USED, OLD, OLDER, ConnectedRig, seen_set
-from support.unit.daemon_retirement import left
+from support.unit.daemon.daemon_retirement import left
 
 if TYPE_CHECKING:
     from datetime import datetime

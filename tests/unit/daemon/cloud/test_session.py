@@ -10,7 +10,7 @@ from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
 from agent.iotcore.client_options import STOP_TIMEOUT
 from support.running.office import HandClock
-from support.unit.session import Connector, ObedientLink, SessionScene
+from support.unit.daemon.session import Connector, ObedientLink, SessionScene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.unit.server import Daemon
+from support.unit.daemon.server import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from agent.daemon.control.client import Client, ClientLimits
 from agent.errors import RefusedError
 from agent.system.peers import Role
 from support.make import NOW
-from support.unit.server import DONE, END, LIMITS, SMALL, STATUS, Daemon, error
+from support.unit.daemon.server import DONE, END, LIMITS, SMALL, STATUS, Daemon, error
 
 MORE = {"event": "accepted"}
 

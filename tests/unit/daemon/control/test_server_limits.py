@@ -17,7 +17,7 @@ from agent.core.control_protocol import NothingMessage
 from agent.daemon.control.client import Client, ClientLimits
 from support.suite import campaigns
 from support.suite.surroundings import NOBODY, descriptors
-from support.unit.server import DONE, END, LIMITS, SMALL, STATUS, Daemon, acting, error, received
+from support.unit.daemon.server import DONE, END, LIMITS, SMALL, STATUS, Daemon, acting, error, received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

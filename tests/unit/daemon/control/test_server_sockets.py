@@ -16,7 +16,7 @@ from agent.errors import AgentError
 from agent.system.peers import Role
 from support.shorthand import planted
 from support.suite.surroundings import NOBODY, descriptors
-from support.unit.server import DONE, STATUS, Daemon, acting, error, who_may
+from support.unit.daemon.server import DONE, STATUS, Daemon, acting, error, who_may
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A process that ends without an answer. Ones that hang, and are killed at work: `integration/test_daemon_faults`."""
+"""A process that ends without an answer. Ones that hang or are killed: `integration/daemon/test_daemon_faults`."""
 
 from __future__ import annotations
 

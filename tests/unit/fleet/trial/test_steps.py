@@ -1,6 +1,6 @@
 """Each step meets a surprise, tells it, and gives back what it took.
 
-What is expected is shown on an emulator, by tests/integration/test_stack.py.
+What is expected is shown on an emulator, by tests/integration/fleet/test_stack.py.
 """
 
 from __future__ import annotations

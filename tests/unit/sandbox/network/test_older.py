@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.sandbox.network.older import inward, outward, speaks
 from agent.sandbox.network.packets import MAX_PACKET, HangUpError
-from support.unit.mqtt_3_1_1 import (
+from support.unit.sandbox.mqtt_3_1_1 import (
     BYTES,
     EXACTLY,
     NO,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.sandbox.network.older import inward, outward, speaks
 from agent.sandbox.network.packets import MAX_PACKET, HangUpError, decode
 from support.suite.pace import bounded_work
-from support.unit.mqtt_3_1_1 import (
+from support.unit.sandbox.mqtt_3_1_1 import (
     BYTES,
     ONCE,
     Disconnect,

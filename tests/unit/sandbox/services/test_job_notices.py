@@ -8,8 +8,8 @@ import pytest
 
 from agent.sandbox.replies.faults import TOKEN_MARK, Effect, Fault, Operation
 from agent.sandbox.services.jobs import MAX_DOCUMENT, JobStatus
-from support.unit.sandbox_gateway import NOON, THING
-from support.unit.sandbox_jobs import JOBS, ROTATE, JobGateway, summary
+from support.unit.sandbox.sandbox_gateway import NOON, THING
+from support.unit.sandbox.sandbox_jobs import JOBS, ROTATE, JobGateway, summary
 
 # -- notifications -----------------------------------------------------------------------------------------------------
 

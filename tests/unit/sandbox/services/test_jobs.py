@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.sandbox.services.jobs import JobStatus
-from support.unit.sandbox_gateway import NOON, THING, register
-from support.unit.sandbox_jobs import JOBS, ROTATE, JobGateway, summary
+from support.unit.sandbox.sandbox_gateway import NOON, THING, register
+from support.unit.sandbox.sandbox_jobs import JOBS, ROTATE, JobGateway, summary
 
 # -- what is pending ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.sandbox.replies.faults import Effect, Fault, Operation
-from support.unit.sandbox_gateway import NOON, THING, SandboxGateway
+from support.unit.sandbox.sandbox_gateway import NOON, THING, SandboxGateway
 
 SHADOW = f"$aws/things/{THING}/shadow/name/certificate"
 AT_NOON = {"timestamp": NOON}
