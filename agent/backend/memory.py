@@ -280,6 +280,12 @@ class MemoryStore:
         waiting = [(record.delete_after, name) for name, record in self.records.items() if record.delete_after]
         return tuple(self.records[name] for at, name in sorted(waiting) if at <= now)[:limit]
 
+    def forget(self, now: datetime) -> None:
+        """Remove the rows of certificates that have ended, as DynamoDB does by itself ("time to live")."""
+        for name, record in list(self.records.items()):
+            if record.expires_at is not None and record.expires_at <= now:
+                del self.records[name]
+
     def replacement(self, thing: str) -> Replacement | None:
         """Return the row of a thing whose device is replaced."""
         return self.replaced.get(thing)

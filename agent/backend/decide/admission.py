@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MOST_CLAIMS = 5
 LONGEST_TOKEN = 256  # characters
 
-# The row of a certificate that nothing more is heard of: AWS deletes one that is not registered within an hour, and all
-# that is lost with the row of another one is when it was issued.
+# The row of a certificate that nothing more is heard of: AWS deletes one that is not registered within an hour. A row
+# with a serial number does not go by itself: that this is blocked, or has spent its token, is found by way of it alone.
 UNPROVEN = timedelta(days=30)
 
 _NOBODY = hashlib.sha256(b"the token of a serial number that is not known").hexdigest()
@@ -155,7 +155,7 @@ def issued(certificate_id: str, thing: str, origin: CertificateOrigin, serial: s
         origin=origin,
         serial=serial,
         issued_at=now,
-        expires_at=now + UNPROVEN,
+        expires_at=None if serial else now + UNPROVEN,
     )
 
 

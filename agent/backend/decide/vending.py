@@ -31,7 +31,7 @@ from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.admission import UNPROVEN, Enrolment, KnownSerial, admit, issued
+from agent.backend.decide.admission import Enrolment, KnownSerial, admit, issued
 from agent.backend.decide.verdict import (
     ActivateCertificate,
     AttachPolicy,
@@ -174,7 +174,7 @@ def bought(asked: Purchase, known: KnownSerial) -> Record | None:
 def set_aside(asked: Purchase, thing: str, certificate_id: str, now: datetime) -> Record:
     """Return the row of a certificate that was just made: to be deleted, unless it is claimed."""
     record = issued(certificate_id, thing, CertificateOrigin.VENDING, asked.serial, now)
-    return replace(record, csr_sha256=asked.digest, delete_after=now + SET_ASIDE, expires_at=None)
+    return replace(record, csr_sha256=asked.digest, delete_after=now + SET_ASIDE)
 
 
 def sell(
@@ -202,14 +202,14 @@ def sell(
     record = known.records[certificate.certificate_id]
     if record.delete_after is None:
         return replace(verdict, say=_sold(record, certificate)) if certificate.active else _refused(_TAKEN_BACK)
-    do = (*verdict.do, *_registration(record, policies, now))
+    do = (*verdict.do, *_registration(record, policies))
     return replace(verdict, say=_sold(record, certificate), do=do)
 
 
 _TAKEN_BACK = "The certificate that this request has bought was made INACTIVE. `readmit` opens one more enrolment."
 
 
-def _registration(record: Record, policies: Iterable[str], now: datetime) -> tuple[Deed, ...]:
+def _registration(record: Record, policies: Iterable[str]) -> tuple[Deed, ...]:
     """Return what RegisterThing would do by the enrolment template, and the row that says that it is done."""
     name, thing = record.certificate_id, record.thing
     return (
@@ -217,7 +217,7 @@ def _registration(record: Record, policies: Iterable[str], now: datetime) -> tup
         *(AttachPolicy(policy, name) for policy in sorted(policies)),
         AttachThing(thing, name),
         ActivateCertificate(name),
-        SaveRecord(replace(record, delete_after=None, expires_at=now + UNPROVEN)),
+        SaveRecord(replace(record, delete_after=None)),
     )
 
 

@@ -12,7 +12,7 @@ from agent.backend.decide.admission import MOST_CLAIMS
 from agent.backend.handlers import retirement
 from agent.backend.names import RETIRE_FILTER, Metric
 from agent.backend.values import DeviceState, Status
-from support.aws.account import CLAIM, DAY, HOUR, OWN, TOKEN, World, certificate_id
+from support.aws.account import CLAIM, DAY, HOUR, OWN, TOKEN, World, certificate_id, request
 
 
 @pytest.fixture(name="world")
@@ -113,6 +113,40 @@ def test_a_token_is_replayed_after_the_enrolment(world: World, seen: str) -> Non
         assert "code" not in world.retire(second, first)
     assert world.enrol(world.issue()) == ""
     assert world.store.devices["0042"].state is DeviceState.ENROLLED
+
+
+@pytest.mark.parametrize("bought", ["claim", "vending"])
+def test_a_gateway_is_blocked_long_after_it_has_enrolled(world: World, bought: str) -> None:
+    """DynamoDB removes rows, but none that a block rests on; nor that of a certificate which was rotated since."""
+    world.arm()
+    first = world.enrolled() if bought == "claim" else world.vend(request("first"))["certificateId"]
+    world.now += 40 * DAY
+    world.block()
+    assert world.rotate(first, world.issue()) == ""
+    world.arm()
+    second = world.rotated(first)
+    world.now += 40 * DAY
+    world.block()
+    assert world.rotate(second, world.issue()) == ""
+
+
+@pytest.mark.parametrize("bought", ["claim", "vending"])
+def test_a_token_is_found_after_two_years(world: World, bought: str) -> None:
+    """The first rotation was late, and what the token bought was deleted and forgotten since: it stays spent."""
+    world.arm()
+    first = world.enrolled() if bought == "claim" else world.vend(request("first"))["certificateId"]
+    world.now += 330 * DAY
+    current = world.rotated(first)
+    assert world.store.devices["0042"].state is DeviceState.ENROLLED
+    assert "code" not in world.retire(current, first)
+    world.now += 31 * DAY
+    world.swept()
+    assert world.status(first) is None
+    world.now += 372 * DAY
+    assert first not in world.store.records
+    assert world.enrol(world.issue()) == ""
+    assert world.vend(request("thief's"))["code"] == 403
+    assert world.active() == {current}
 
 
 def test_a_shadow_is_believed_of_no_certificate_but_those_that_the_token_bought(world: World) -> None:

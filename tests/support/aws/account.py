@@ -71,7 +71,7 @@ class OperatedAccount:
     """One account: what its operator does to it, and how its certificates stand.
 
     Attributes:
-        now: The time.
+        now: The time; DynamoDB removes rows by it.
         registry: AWS IoT Core.
         store: The stack's tables.
         outbox: What was told.
@@ -81,7 +81,7 @@ class OperatedAccount:
     """
 
     def __init__(self, settings: StackSettings = SETTINGS) -> None:
-        self.now = NOW
+        self._now = NOW
         self.registry, self.store, self.outbox = MemoryRegistry(), MemoryStore(), MemoryOutbox()
         self.verbs: list[str] = []
         self.at_each_step: Callable[[str], None] = lambda _: None
@@ -93,6 +93,19 @@ class OperatedAccount:
             settings=settings,
         )
         self._made = self._asked = 0
+
+    @property
+    def now(self) -> datetime:
+        """The time; it is set to a later one."""
+        return self._now
+
+    @now.setter
+    def now(self, now: datetime) -> None:
+        self._now = now
+        self._forget()
+
+    def _forget(self) -> None:
+        self.store.forget(self._now)
 
     def _watched(self, port: T) -> T:
         return cast("T", WatchedPort(port, self._step))

@@ -167,6 +167,9 @@ class AwsWorld(World):
             registry=self.registry, store=self.store, outbox=self.outbox, now=lambda: self.now, settings=settings
         )
 
+    def _forget(self) -> None:
+        """Moto removes no row by itself."""
+
     def watch(self, client: Any) -> None:
         """Hold a client to its model, and let `at_each_call` decide over its calls."""
         self.strict.watch(client)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,9 @@ from agent.backend.names import Metric
 from agent.backend.values import CertificateOrigin, Device, DeviceState
 from support.aws.account import DAY, HOUR, NOW, TOKEN, certificate_id
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 FIRST, SECOND = certificate_id("first"), certificate_id("second")
 ARMED = Device(
     serial="0042", thing="gw-0042", state=DeviceState.ARMED, token_sha256=fingerprint("0042", TOKEN), version=1
@@ -37,7 +41,12 @@ def test_an_admission_says_what_to_write_and_in_which_order() -> None:
     claim, row = verdict.do
     assert claim == SaveDevice(replace(CLAIMED, version=1))
     assert row == SaveRecord(issued(FIRST, "gw-0042", CertificateOrigin.CLAIM, "0042", NOW))
-    assert row.record.expires_at == NOW + UNPROVEN
+
+
+@pytest.mark.parametrize(("serial", "ends"), [("0042", None), ("", NOW + UNPROVEN)])
+def test_the_row_of_a_serial_number_does_not_go_by_itself(serial: str, ends: datetime | None) -> None:
+    """A block and a spent token are found by way of it; nothing rests on the row of a certificate without one."""
+    assert issued(FIRST, "gw-0042", CertificateOrigin.ROTATION, serial, NOW).expires_at == ends
 
 
 def test_a_row_that_was_not_written_is_written_when_the_same_is_asked_again() -> None:

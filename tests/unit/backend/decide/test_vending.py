@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.backend.decide import vending
-from agent.backend.decide.admission import UNPROVEN, KnownSerial, fingerprint
+from agent.backend.decide.admission import KnownSerial, fingerprint
 from agent.backend.decide.vending import MOST_FAILURES, MOST_REQUESTS, SET_ASIDE, Purchase
 from agent.backend.decide.verdict import (
     ActivateCertificate,
@@ -29,7 +29,7 @@ ARMED = Device(
 CLAIMED = replace(ARMED, state=DeviceState.CLAIMED, claims=frozenset({NAME}), claimed_at=NOW, version=2)
 MADE = Certificate(certificate_id=NAME, status=Status.INACTIVE, created_at=NOW, pem="its text")
 ASIDE = replace(vending.set_aside(ASKED, "gw-0042", NAME, NOW), version=1)
-SOLD = replace(ASIDE, delete_after=None, expires_at=NOW + UNPROVEN, version=2)
+SOLD = replace(ASIDE, delete_after=None, version=2)
 
 
 def test_a_sale_says_what_to_do_and_in_which_order() -> None:
@@ -43,12 +43,12 @@ def test_a_sale_says_what_to_do_and_in_which_order() -> None:
         *(AttachPolicy(name, NAME) for name in sorted(OWN)),
         AttachThing("gw-0042", NAME),
         ActivateCertificate(NAME),
-        SaveRecord(replace(ASIDE, delete_after=None, expires_at=NOW + UNPROVEN)),
+        SaveRecord(replace(ASIDE, delete_after=None)),
     )
 
 
 def test_what_is_set_aside_waits_for_its_deletion() -> None:
-    """For a day, and its row does not go before it."""
+    """For a day; its row does not go by itself."""
     assert (ASIDE.origin, ASIDE.csr_sha256, ASIDE.serial) == (CertificateOrigin.VENDING, DIGEST, "0042")
     assert ASIDE.delete_after == NOW + SET_ASIDE
     assert ASIDE.retired_at is ASIDE.expires_at is None
