@@ -160,7 +160,10 @@ def _clean_up(found: Trial) -> Exit:
         return _removed(task, "There is nothing to be removed.")
     give_back(found)
     registry, thing = task.fleet.registry, known["thing"]
-    names = registry.certificates_of(thing) or ()
+    device.note(registry.certificates_of(thing) or ())  # once they are off, nothing else names them
+    names = sorted(device.noted)
+    for name in (*names, known["claim"]):
+        found.account.deactivate(name)
     for name in names:
         registry.detach_thing(thing, name)
     for name in (*names, known["claim"]):

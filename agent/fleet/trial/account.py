@@ -67,11 +67,16 @@ class TrialAccount:
         payload = json.dumps({"state": {"reported": reported}}).encode()
         self._fleet.client("iot-data").update_thing_shadow(thingName=thing, shadowName=SHADOW, payload=payload)
 
+    def deactivate(self, certificate_id: str) -> None:
+        """Make a certificate INACTIVE, as far as there is one that takes it (UpdateCertificate)."""
+        gone = self._iot.exceptions
+        with suppress(gone.ResourceNotFoundException, gone.CertificateStateException):
+            self._iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
+
     def remove(self, certificate_id: str) -> bool:
-        """Delete a certificate that is attached to no thing; return whether it is gone (DeleteCertificate)."""
+        """Delete a certificate that is INACTIVE and on no thing; return whether it is gone (DeleteCertificate)."""
         gone = self._iot.exceptions
         try:
-            self._iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
             self._iot.delete_certificate(certificateId=certificate_id, forceDelete=True)
         except gone.ResourceNotFoundException:
             return True

@@ -12,16 +12,18 @@ import shutil
 import ssl
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.backend.names import SERIAL_PARAMETER, TOKEN_PARAMETER
 from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _LONGEST = 600.0  # seconds, of one command
 _PRIVATE = 0o600
+_NOTED = "certificates"
 
 
 @frozen
@@ -68,6 +70,18 @@ class TrialDevice:
     @property
     def known(self) -> dict[str, str]:
         """What it is: `serial`, `thing`, and `claim`, the id of its claim certificate; nothing before it was made."""
+        return {name: value for name, value in self._read().items() if name != _NOTED}
+
+    @property
+    def noted(self) -> frozenset[str]:
+        """The certificates that may be on its thing no more, and are to be removed with it."""
+        return frozenset(self._read().get(_NOTED, ()))
+
+    def note(self, certificates: Iterable[str]) -> None:
+        """Keep the ids of certificates that are about to be taken off its thing, beside those of before."""
+        self._write(self._known, json.dumps({**self._read(), _NOTED: sorted({*self.noted, *certificates})}))
+
+    def _read(self) -> dict[str, Any]:
         return dict(json.loads(self._known.read_text())) if self._known.exists() else {}
 
     def make(
@@ -123,9 +137,11 @@ class TrialDevice:
                 path.unlink()
 
     def _write(self, path: Path, text: str) -> None:
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
+        new = path.with_name(f"{path.name}.new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
             file.write(text)
+        new.replace(path)
 
     def _configuration(self, serial: str, place: TrialPlace, templates: tuple[str, str]) -> str:
         here = self.directory

@@ -183,6 +183,7 @@ def deletion(trial: Trial) -> TrialSeen:
     """Have the sweep delete it."""
     fleet, new = trial.task.fleet, trial.device.certificate_id()
     names = [name for name in fleet.registry.certificates_of(trial.thing) or () if name != new]
+    trial.device.note(names)
     for name in names:
         trial.account.make_due(name, trial.task.now - timedelta(days=1))
     for number in range(1, ROUNDS + 1):
@@ -196,6 +197,7 @@ def deletion(trial: Trial) -> TrialSeen:
 def plain(trial: Trial) -> TrialSeen:
     """Attach plainly, and then exclusively, and connect each time."""
     fleet, name = trial.task.fleet, trial.device.certificate_id()
+    trial.device.note([name])
     fleet.registry.detach_thing(trial.thing, name)
     off = trial.until(lambda: not fleet.registry.things_of(name))
     trial.account.attach_plainly(trial.thing, name)
@@ -229,6 +231,7 @@ def signer(trial: Trial) -> TrialSeen:
     if why:
         return _surprise(f"CA {own.number} signs nothing: {why}")
     name = fleet.registry.take_in(pem, trial.task.now).certificate_id
+    trial.device.note([name])
     try:
         known = fleet.iot.describe_certificate(certificateId=name)["certificateDescription"].get("caCertificateId")
     finally:

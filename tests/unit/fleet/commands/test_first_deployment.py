@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.backend.values import Record
 from agent.fleet.decide.trial import FACTS, FactOutcome, TrialSeen
 from agent.fleet.errors import NotNowError, NotOfferedError
 from agent.fleet.trial.steps import STEPS
+from support.aws.account import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +108,36 @@ def test_it_takes_nothing_that_is_there(operator: Operator, words: list[str]) ->
     operator.world.enrolled("0042")
     assert operator.runs(*words, "--serial", "0042")[0] == 2
     assert operator.runs(*words, "--serial", "gw-0042")[0] == 2
+
+
+def test_what_aws_does_not_let_go_yet_is_removed_by_the_next_run(
+    operator: Operator, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both certificates are off their thing by then, and can no longer be used; the next run knows of both."""
+    world, made = operator.world, [operator.world.issue() for _ in range(2)]
+
+    def step(_: object) -> TrialSeen:
+        for name in made:
+            world.registry.register("first-deployment", name, OWN)
+            world.store.save_record(Record(certificate_id=name, thing="first-deployment"))
+        return TrialSeen(outcome=FactOutcome.SURPRISE, text="No.")
+
+    monkeypatch.setitem(STEPS, TRIED[0], step)
+    assert operator.runs(*words)[0] == 1
+    operator.refuses("DeleteCertificate", "DeleteConflictException", status=409)
+    code, said = operator.runs(*words, "--clean-up")
+    assert (code, "Run it again with --clean-up" in said) == (5, True)
+    assert {item["status"] for item in world.owner.list_certificates()["certificates"]} == {"INACTIVE"}
+    assert world.registry.certificates_of("first-deployment") == ()
+
+    def delete() -> dict[str, str]:
+        world.registry.delete(operator.given["DeleteCertificate"]["certificateId"])
+        return {}
+
+    operator.has_answered("DeleteCertificate", delete)
+    assert operator.runs(*words, "--clean-up")[0] == 0
+    assert certificates(operator) == 0
+    assert [world.store.record(name) for name in made] == [None, None]
 
 
 def test_it_cleans_up_when_told_to_and_twice_does_no_harm(

@@ -34,6 +34,17 @@ def test_its_configuration_is_one_that_the_agent_takes(tmp_path: Path) -> None:
     assert device.certificate_id() == ""
 
 
+def test_certificates_are_noted_beside_those_of_before(tmp_path: Path) -> None:
+    """What it is stays as it was."""
+    device = made(tmp_path)
+    assert device.noted == frozenset()
+    device.note(["a", "b"])
+    TrialDevice(tmp_path).note(["b", "c"])
+    assert device.noted == {"a", "b", "c"}
+    assert device.known == {"serial": "s", "thing": "t", "claim": "c"}
+    assert not list(tmp_path.glob("*.new"))
+
+
 def test_its_keys_are_its_owners_alone_and_go_with_it(tmp_path: Path) -> None:
     """The transcript stays."""
     device = made(tmp_path)

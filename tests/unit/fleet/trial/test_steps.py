@@ -27,7 +27,7 @@ from support.aws.moto_account import REGION
 from support.aws.own_signer import make_ca
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from support.aws.fleet_account import Operator
 
@@ -44,6 +44,7 @@ class TrialBench:
         certificate: What is in use on the device.
         runs: What becomes of each command in turn; the last one is repeated.
         shown: The tokens that were shown to the device.
+        noted: The certificates that the clean-up is to remove, wherever they are.
     """
 
     operator: Operator
@@ -51,6 +52,7 @@ class TrialBench:
     runs: list[Callable[[], Ran]] = field(default_factory=lambda: [lambda: Ran(code=0, said="Done.")])
     shown: list[str] = field(default_factory=list)
     known: dict[str, str] = field(default_factory=lambda: {"serial": "0042", "thing": THING})
+    noted: set[str] = field(default_factory=set)
 
     def certificate_id(self) -> str:
         """See `Device`."""
@@ -63,6 +65,10 @@ class TrialBench:
     def show_token(self, token: str) -> None:
         """See `Device`."""
         self.shown.append(token)
+
+    def note(self, certificates: Iterable[str]) -> None:
+        """See `Device`."""
+        self.noted |= set(certificates)
 
     @property
     def world(self) -> Any:
@@ -258,6 +264,7 @@ def test_the_certificate_is_attached_to_its_thing_again(bench: TrialBench, *, co
     assert outcome is FactOutcome.SURPRISE
     assert ("DOES NOT CONNECT AGAIN" in text) is not connects
     assert bench.world.registry.things_of(bench.certificate) == (THING,)
+    assert bench.noted == {bench.certificate}
 
 
 def test_the_alarm_and_the_hook_are_given_back(bench: TrialBench) -> None:
@@ -288,6 +295,7 @@ def test_what_the_signer_signs_is_registered_and_deleted(bench: TrialBench) -> N
     given = bench.operator.given
     assert given["RegisterCertificate"]["status"] == "INACTIVE"
     assert given["DeleteCertificate"]["certificateId"] == SIGNED
+    assert bench.noted == {SIGNED}, "one that is not deleted yet is the clean-up's"
 
 
 def test_a_certificate_of_an_unknown_ca_is_a_surprise_and_deleted(bench: TrialBench) -> None:
@@ -317,3 +325,4 @@ def test_a_certificate_that_goes_after_some_rounds_is_as_expected(bench: TrialBe
     outcome, text = bench.tries("deletion")
     assert (outcome, text) == (FactOutcome.EXPECTED, "Gone after 2 rounds, 15 seconds apart.")
     assert bench.world.status(old) is None
+    assert bench.noted == {old}, "one that stays is taken off its thing, which the clean-up would not find then"
