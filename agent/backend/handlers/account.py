@@ -66,12 +66,14 @@ def carry_out(account: Account, decide: Callable[[], Decision]) -> Decision:
         ChangedError: It goes on changing, or AWS does not let it be done.
     """
     for _ in range(ATTEMPTS - 1):
-        verdict = decide()
         try:
-            perform(account, verdict)
+            return _carried_out(account, decide)
         except ChangedError:
             continue
-        return verdict
+    return _carried_out(account, decide)
+
+
+def _carried_out(account: Account, decide: Callable[[], Decision]) -> Decision:
     verdict = decide()
     perform(account, verdict)
     return verdict

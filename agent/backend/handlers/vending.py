@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from agent.backend.decide import vending
 from agent.backend.decide.admission import has_token
 from agent.backend.decide.vending import CountWindow, Purchase
 from agent.backend.decide.verdict import Decision, is_name
+from agent.backend.errors import ChangedError
 from agent.backend.handlers.account import carry_out
 from agent.backend.handlers.hook import known_of
 from agent.backend.names import REASON, Metric
@@ -141,6 +143,7 @@ def _decide(asked: Purchase, account: Account, made: list[Certificate]) -> Decis
                 "AWS IoT does not take this certificateSigningRequest.", Metric.ENROLMENTS_REFUSED
             )
         known = _with_its_row(known, certificate, account)
+        certificate = _as_it_is(certificate, known, account)
     return vending.sell(asked, known, certificate, now, policies=settings.own_policies, again=settings.again)
 
 
@@ -155,7 +158,8 @@ def _made(asked: Purchase, device: Device, account: Account, made: list[Certific
         certificate = _signed(asked, account)
         if certificate is None:
             return None
-        account.store.save_record(vending.set_aside(asked, device.thing, certificate.certificate_id, account.now()))
+        with suppress(ChangedError):  # of a function with the same request, whose signer has made the same certificate
+            account.store.save_record(vending.set_aside(asked, device.thing, certificate.certificate_id, account.now()))
         made.append(certificate)
     return made[0]
 
@@ -168,7 +172,30 @@ def _signed(asked: Purchase, account: Account) -> Certificate | None:
     if account.signer is None or not account.store.signer().on:
         return account.registry.make_certificate(asked.csr, account.now())
     pem = account.signer.sign(asked.csr, f"serial {asked.serial}")
-    return account.registry.take_in(pem, account.now()) if pem is not None else None
+    return _taken_in(pem, account) if pem is not None else None
+
+
+def _taken_in(pem: str, account: Account) -> Certificate:
+    """Return a certificate as it is registered; within a minute, the same request is signed as the same one."""
+    try:
+        return account.registry.take_in(pem, account.now())
+    except ChangedError:
+        known = account.registry.certificate(_id_of(pem))
+        if known is None:
+            raise
+        return known
+
+
+def _id_of(pem: str) -> str:
+    """Return what AWS IoT knows a certificate by."""
+    return hashlib.sha256(base64.b64decode("".join(pem.split("-----")[2].split()))).hexdigest()
+
+
+def _as_it_is(certificate: Certificate, known: KnownSerial, account: Account) -> Certificate:
+    """Return what was made, which a function with the same request may have sold meanwhile."""
+    row = known.records.get(certificate.certificate_id)
+    sold = row is not None and row.delete_after is None
+    return (account.registry.certificate(certificate.certificate_id) if sold else None) or certificate
 
 
 def _with_its_row(known: KnownSerial, certificate: Certificate, account: Account) -> KnownSerial:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from agent.backend.decide.admission import MOST_CLAIMS
 from agent.backend.decide.vending import SET_ASIDE
 from agent.backend.errors import UnavailableError
 from agent.backend.names import Metric
-from agent.backend.values import CertificateOrigin, DeviceState, Status
+from agent.backend.values import CertificateOrigin, DeviceState, Signer, Status
 from support.aws.account import DAY, HOUR, OWN, World, intrude, request
 
 if TYPE_CHECKING:
@@ -23,8 +25,28 @@ FIRST, SECOND = request("first"), request("second")
 
 @pytest.fixture(name="world")
 def _world() -> World:
+    return armed()
+
+
+class MinuteSigner:
+    """A signer of the account's own: within a minute, the same request of the same caller is the same certificate."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def sign(self, csr: str, caller: str) -> str:
+        """Return what stands for a certificate."""
+        made = base64.b64encode(f"{csr} {caller} {self._world.now:%H:%M}".encode()).decode()
+        return f"-----BEGIN CERTIFICATE-----\n{made}\n-----END CERTIFICATE-----\n"
+
+
+def armed(*, signs: bool = False) -> World:
+    """Return an account that has a serial number armed; with a signer of its own that is on, or without."""
     world = World()
     world.arm()
+    if signs:
+        world.store.signing = Signer(on=True)
+        world.account = replace(world.account, signer=MinuteSigner(world))
     return world
 
 
@@ -68,12 +90,12 @@ def test_the_power_is_cut_and_the_gateway_makes_another_request(world: World) ->
     assert_sold(world, *answers)
 
 
+@pytest.mark.parametrize("signs", [False, True])
 @pytest.mark.parametrize("again", [FIRST, SECOND])
-def test_two_functions_sell_to_one_serial_number_one_within_the_other(again: str) -> None:
+def test_two_functions_sell_to_one_serial_number_one_within_the_other(again: str, *, signs: bool) -> None:
     """At whichever step: one certificate for one request, two for two, and what was made in vain goes by itself."""
     for step in count(1):
-        world = World()
-        world.arm()
+        world = armed(signs=signs)
         inner: list[dict[str, Any]] = []
         ask = partial(world.vend, again)
         reached = intrude(world, step, lambda: inner.append(ask()))  # noqa: B023 - it is over before the next
@@ -89,11 +111,11 @@ def test_two_functions_sell_to_one_serial_number_one_within_the_other(again: str
         assert set(world.registry.entries) == world.active()
 
 
-def test_a_function_dies_at_any_step_and_the_request_comes_again() -> None:
+@pytest.mark.parametrize("signs", [False, True])
+def test_a_function_dies_at_any_step_and_the_request_comes_again(*, signs: bool) -> None:
     """After each step, once and from there on: one certificate is sold, and nothing but it can ever be used."""
     for step in count(1):
-        world = World()
-        world.arm()
+        world = armed(signs=signs)
         world.at_each_step = world.failing(step, for_good=bool(step % 2))
         try:
             world.vend(FIRST)
@@ -111,11 +133,11 @@ def test_a_function_dies_at_any_step_and_the_request_comes_again() -> None:
         assert len(unsold) <= 1
 
 
-def test_a_function_dies_and_the_request_never_comes_again() -> None:
+@pytest.mark.parametrize("signs", [False, True])
+def test_a_function_dies_and_the_request_never_comes_again(*, signs: bool) -> None:
     """The token is not spent by that, and what was made is deleted as soon as the thing does without it."""
     for step in count(1):
-        world = World()
-        world.arm()
+        world = armed(signs=signs)
         world.at_each_step = world.failing(step, for_good=True)
         try:
             world.vend(FIRST)
