@@ -202,12 +202,14 @@ class MemoryRegistry:
         """Return what a thing has to do."""
         return tuple(self.working.get(thing, ()))
 
-    def order(self, order: JobOrder) -> None:
+    def order(self, order: JobOrder) -> bool:
         """Make a job."""
-        if order.job_id not in self.jobs:
+        new = order.job_id not in self.jobs
+        if new:
             self.jobs[order.job_id] = order
             for thing in order.things:
                 self.working.setdefault(thing, []).append(order.job_id)
+        return new
 
     def _entry(self, certificate_id: str) -> MemoryCertificate:
         entry = self.entries.get(certificate_id)

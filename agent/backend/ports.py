@@ -93,8 +93,8 @@ class Registry(Protocol):
     def orders_of(self, thing: str) -> tuple[str, ...]:
         """Return the ids of the jobs that wait for a thing or that it works on."""
 
-    def order(self, order: JobOrder) -> None:
-        """Make the job of an order, which may be there already."""
+    def order(self, order: JobOrder) -> bool:
+        """Make the job of an order, which may be there already; return whether it is new."""
 
 
 class Auditor(Protocol):

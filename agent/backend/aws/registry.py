@@ -157,10 +157,12 @@ class AwsRegistry:
         with asking(_STATE | {"DeleteConflictException"}):
             self._iot.delete_certificate(certificateId=certificate_id, forceDelete=True)
 
-    def order(self, order: JobOrder) -> None:
-        """Make a job (CreateJob); its id follows from what it is for, so one that is there is the same."""
+    def order(self, order: JobOrder) -> bool:
+        """Make a job (CreateJob); its id follows from what it is for, so one that is there is of the same audit."""
         with suppress(ChangedError), asking({"ResourceAlreadyExistsException"}):
             self._iot.create_job(**order.request([self._thing_arn + thing for thing in order.things]))
+            return True
+        return False
 
 
 def _certificate(described: Mapping[str, Any]) -> Certificate:

@@ -27,7 +27,7 @@ MOST_DUE = 1000  # things that one audit orders to rotate; the next one goes on
 SHORT = timedelta(days=30)  # the least threshold of the check of expiry (CertExpirationThresholdInDays)
 LATE = timedelta(days=1)  # after which a gateway that has not renewed by itself is ordered to
 SOON = timedelta(days=7)  # within which a renewal is not hastened because of an age
-_IN_A_JOB = 50  # things on average: AWS takes 100
+_JOBS = 20  # of one audit: 50 things in each on average where MOST_DUE are due, and AWS takes 100
 
 # A gateway whose shadow says nothing has renewed by then: the window of `agent.core.when.renewal`'s defaults is over.
 RENEWED_AT = 0.81  # of the lifetime
@@ -162,18 +162,18 @@ def may_rotate(ca: str, signer: str) -> bool:
     return signer not in {"", ca}
 
 
-def orders(task: str, things: Collection[str], found: int) -> tuple[JobOrder, ...]:
+def orders(task: str, things: Collection[str]) -> tuple[JobOrder, ...]:
     """Return the jobs of an audit. Each thing has its place in one of them, whichever others are due.
+
+    How many places there are follows from nothing that was found: what rests on a CA is less when it is told again.
 
     Args:
         task: The audit.
         things: The things that are due.
-        found: How much the audit has found in all, which does not change.
     """
-    jobs = 1 + found // _IN_A_JOB
     places: dict[int, list[str]] = {}
     for thing in sorted(things):
-        places.setdefault(crc32(thing.encode()) % jobs, []).append(thing)
+        places.setdefault(crc32(thing.encode()) % _JOBS, []).append(thing)
     reason = f"Device Defender's audit {task}"
     return tuple(
         JobOrder(job_id=job_id(reason, [str(place)]), things=tuple(group), reason=reason)

@@ -22,8 +22,9 @@ from agent.backend.names import REASON, Metric
 from agent.backend.values import AuditFinding, Check, DeviceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from agent.backend.decide.orders import JobOrder
     from agent.backend.handlers.account import Account
     from agent.backend.ports import Auditor
     from agent.backend.values import Record
@@ -86,14 +87,22 @@ def _answer(task: str, account: Account, auditor: Auditor, time_left: Callable[[
             due[thing] = None
         else:
             left[why] += 1
-    orders = audits.orders(task, due, len(found))
-    for order in orders:
-        account.registry.order(order)
-    about = {"task": task, "jobs": [order.job_id for order in orders]}
-    if due:
-        account.outbox.count(Metric.ROTATIONS_ORDERED, value=len(due), about={**about, "things": list(due)[:_LINE]})
-    for why, times in left.items():
+    left[Left.LATER] += len(due) - _ordered(task, due, account)
+    for why, times in (+left).items():
         account.outbox.count(Metric.FINDINGS_LEFT, value=times, about={REASON: str(why), "task": task})
+
+
+def _ordered(task: str, due: Collection[str], account: Account) -> int:
+    """Make the jobs that are not there yet; return for how many things, which is told whatever comes in between."""
+    made: list[JobOrder] = []
+    try:
+        made.extend(order for order in audits.orders(task, due) if account.registry.order(order))
+    finally:
+        things = [thing for order in made for thing in order.things]
+        if things:
+            about = {"task": task, "jobs": [order.job_id for order in made], "things": things[:_LINE]}
+            account.outbox.count(Metric.ROTATIONS_ORDERED, value=len(things), about=about)
+    return len(things)
 
 
 def _look_at(finding: AuditFinding, account: Account) -> tuple[str, Left | None]:

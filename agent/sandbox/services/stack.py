@@ -94,12 +94,13 @@ class StackRegistry(MemoryRegistry):
         """Return the jobs that a thing has not finished."""
         return tuple(job.job_id for job in self._jobs.pending(thing))
 
-    def order(self, order: JobOrder) -> None:
+    def order(self, order: JobOrder) -> bool:
         """Make a job, once."""
-        super().order(order)
+        new = super().order(order)
         for thing in order.things:
             if all(job.job_id != order.job_id for job in self._jobs.of_thing(thing)):
                 self._jobs.create(thing, order.document, order.job_id)
+        return new
 
 
 class Stack:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 NONE = certificate_id("of no certificate")
 
 
+def refuse(world: AwsWorld, operation: str, code: str, status: int = 409) -> None:
+    """Have AWS IoT Core refuse an operation, as moto does not."""
+    body = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    world.clients.iot.meta.events.register_first(f"before-call.iot.{operation}", lambda **_: (Refusal(status), body))
+
+
 def test_what_is_not_there_is_an_answer(world: AwsWorld) -> None:
     """Certificates die, and things are deleted."""
     assert world.registry.certificate(NONE) is None
@@ -80,8 +86,9 @@ def test_a_job_is_ordered_once(world: AwsWorld) -> None:
     """Its id follows from what it is for, so the second one is the first."""
     made = world.enrolled()
     order = JobOrder(job_id=job_id("17", ["gw-0042"]), things=("gw-0042",), reason="ticket 17")
-    world.registry.order(order)
-    world.registry.order(order)
+    assert world.registry.order(order)
+    refuse(world, "CreateJob", "ResourceAlreadyExistsException")
+    assert not world.registry.order(order)
     assert world.registry.orders_of("gw-0042") == (order.job_id,)
     job = world.owner.describe_job(jobId=order.job_id)["job"]
     assert job["targets"] == [ARN.replace("cert/", "thing/") + "gw-0042"]
@@ -161,12 +168,7 @@ def test_a_certificate_is_made_inactive_and_another_one_each_time(world: AwsWorl
 
 def test_a_request_that_aws_does_not_take(world: AwsWorld) -> None:
     """It says so by an error of its own; moto takes no such request for one either, but not by that."""
-
-    def refuse(**_: object) -> tuple[object, dict[str, Any]]:
-        error = {"Code": "InvalidRequestException", "Message": "The CSR is not valid."}
-        return Refusal(400), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 400}}
-
-    world.clients.iot.meta.events.register_first("before-call.iot.CreateCertificateFromCsr", refuse)
+    refuse(world, "CreateCertificateFromCsr", "InvalidRequestException", 400)
     assert world.registry.make_certificate(signing_request("first"), NOW) is None
 
 
@@ -175,10 +177,5 @@ def test_a_thing_that_is_there_stays_as_it_is(world: AwsWorld) -> None:
     for _ in range(2):
         world.registry.make_thing("gw-0042")
     assert world.registry.certificates_of("gw-0042") == ()
-
-    def refuse(**_: object) -> tuple[object, dict[str, Any]]:
-        error = {"Code": "ResourceAlreadyExistsException", "Message": "Thing gw-0042 already exists."}
-        return Refusal(409), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 409}}
-
-    world.clients.iot.meta.events.register_first("before-call.iot.CreateThing", refuse)
+    refuse(world, "CreateThing", "ResourceAlreadyExistsException")
     world.registry.make_thing("gw-0042")

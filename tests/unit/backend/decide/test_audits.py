@@ -149,12 +149,12 @@ def test_only_a_signer_of_ones_own_that_is_another_one_rotates_away_from_a_ca() 
 def test_an_audits_jobs_follow_from_the_audit() -> None:
     """A thing has its place in one of them whichever others are due, so that a job that is there is the same."""
     things = [f"gw-{number}" for number in range(MOST_DUE)]
-    made = audits.orders("a-1", things, MOST_DUE)
+    made = audits.orders("a-1", things)
     assert sorted(thing for order in made for thing in order.things) == sorted(things)
     assert max(len(order.things) for order in made) <= MOST_TARGETS
     places = {thing: order.job_id for order in made for thing in order.things}
-    fewer = audits.orders("a-1", things[::7], MOST_DUE)
+    fewer = audits.orders("a-1", things[::7])
     assert all(places[thing] == order.job_id for order in fewer for thing in order.things)
-    assert not {order.job_id for order in made} & {order.job_id for order in audits.orders("a-2", things, MOST_DUE)}
-    assert [order.things for order in audits.orders("a-1", ["b", "a"], 3)] == [("a", "b")]
-    assert audits.orders("a-1", [], 3) == ()
+    assert not {order.job_id for order in made} & {order.job_id for order in audits.orders("a-2", things)}
+    assert audits.orders("a-1", ["b", "a"]) == audits.orders("a-1", ["a", "b"])
+    assert audits.orders("a-1", []) == ()
