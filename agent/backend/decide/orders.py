@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 JOB_PREFIX = "iot-cert-rotate-"
 MOST_TARGETS = 100  # things of one job (AWS IoT Core quotas)
+# As in the stack's job template: a gateway that refuses the document, or hangs over it, is no success either.
+_FAILURES = ("FAILED", "REJECTED", "TIMED_OUT")
+_LONGEST = 10_080  # minutes, the most that AWS takes: probation is the gateway's own
 _DIGITS = 32  # of the hash in a job's id, which has 64 characters at most
 
 
@@ -61,12 +64,15 @@ class JobOrder:
         Args:
             targets: The ARNs of its things, or of a thing group.
         """
-        criterion = {
-            "failureType": "FAILED",
-            "action": "CANCEL",
-            "thresholdPercentage": self.pace.abort_percent,
-            "minNumberOfExecutedThings": self.pace.abort_after,
-        }
+        criteria = [
+            {
+                "failureType": failure,
+                "action": "CANCEL",
+                "thresholdPercentage": self.pace.abort_percent,
+                "minNumberOfExecutedThings": self.pace.abort_after,
+            }
+            for failure in _FAILURES
+        ]
         return {
             "jobId": self.job_id,
             "targets": targets,
@@ -74,7 +80,8 @@ class JobOrder:
             "document": json.dumps(self.document),
             "description": self.reason,
             "jobExecutionsRolloutConfig": {"maximumPerMinute": self.pace.per_minute},
-            "abortConfig": {"criteriaList": [criterion]},
+            "abortConfig": {"criteriaList": criteria},
+            "timeoutConfig": {"inProgressTimeoutInMinutes": _LONGEST},
         }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent.backend import names, settings
+from agent.backend.decide.orders import JobOrder
 from agent.backend.decide.rotation import MOST_POLICIES as MOST
 from agent.core.aws import topics
 from agent.core.report import jobs
@@ -354,8 +355,29 @@ def test_the_job_is_one_that_the_agent_takes(stack: Stack) -> None:
     order = jobs.read_order(execution)
     assert isinstance(order, jobs.DocumentOrder)
     assert (order.operation, order.window) == (jobs.JobOperation.ROTATE, None)
-    failures = {item["FailureType"] for item in job["AbortConfig"]["CriteriaList"]}
-    assert failures == {"FAILED", "REJECTED", "TIMED_OUT"}
+
+
+def test_the_job_that_the_operator_orders_is_the_same(stack: Stack) -> None:
+    """But for its pace, its reason, and after how many gateways it is judged: it is for a hundred gateways at most."""
+    job = stack.resources["RotateJob"]["Properties"]
+    asked = JobOrder(job_id="j", things=(), reason="r").request([])
+    assert {item["failureType"] for item in asked["abortConfig"]["criteriaList"]} == {"FAILED", "REJECTED", "TIMED_OUT"}
+    for item in (*job["AbortConfig"]["CriteriaList"], *asked["abortConfig"]["criteriaList"]):
+        item.pop("MinNumberOfExecutedThings", None) or item.pop("minNumberOfExecutedThings")
+    for name in ("AbortConfig", "TimeoutConfig"):
+        assert asked[_small(name)] == _small_keys(job[name])
+    assert json.loads(asked["document"]) == {**json.loads(job["Document"]), "reason": "r"}
+
+
+def _small(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+def _small_keys(value: Any) -> Any:
+    """Return what CloudFormation takes as the API takes it."""
+    if isinstance(value, list):
+        return [_small_keys(item) for item in value]
+    return {_small(name): _small_keys(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def test_another_job_template_has_another_name() -> None:
