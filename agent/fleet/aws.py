@@ -40,9 +40,10 @@ _CREDENTIALS = {
     "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
 _THROTTLED = {
-    "LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling",
-    "ThrottlingException", "TooManyRequestsException",
+    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling", "ThrottlingException",
+    "TooManyRequestsException",
 }  # fmt: skip
+_QUOTA = "LimitExceededException"  # of what there may be, not of requests: asking again changes nothing
 _NOT_OFFERED = {"InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"}
 _NOT_IMPLEMENTED = 501
 _ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
@@ -324,6 +325,11 @@ def _refusal(error: exceptions.ClientError) -> AgentError:
         action = named[1] if named else error.operation_name
         return DeniedError(
             f"AWS does not allow these credentials {action}.", hint="Have it allowed. Then run it again."
+        )
+    if code == _QUOTA:
+        return AccountError(
+            f"AWS refuses {error.operation_name}, since a quota of the account is used up: {text} ({code})",
+            hint="Remove what is not needed any more, or have AWS raise the quota (Service Quotas). Then run it again.",
         )
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _NOT_OFFERED or code.isdigit() or status == _NOT_IMPLEMENTED:  # AWS names each refusal of its own

@@ -65,6 +65,10 @@ def test_throttled_and_ill_are_not_now(operator: Operator) -> None:
         (exceptions.EndpointConnectionError(endpoint_url="https://x"), 5, "does not answer"),
         (exceptions.ClientError({"Error": {"Code": "ExpiredToken"}}, "Scan"), 2, "ExpiredToken"),
         (exceptions.ClientError({"Error": {"Code": "Odd", "Message": "odd."}}, "Scan"), 1, "odd."),
+        *(
+            (exceptions.ClientError({"Error": {"Code": "LimitExceededException"}}, name), 1, f"{name}, since a quota")
+            for name in ("AttachPolicy", "CreateJob")
+        ),
         (ChangedError("x"), 5, "written meanwhile"),
     ],
 )
