@@ -43,6 +43,7 @@ _THROTTLED = {
     "ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling", "ThrottlingException",
     "TooManyRequestsException",
 }  # fmt: skip
+_WRITTEN_MEANWHILE = ("PutItem", "ConditionalCheckFailedException")
 _QUOTA = "LimitExceededException"  # of what there may be, not of requests: asking again changes nothing
 _NOT_OFFERED = {"InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"}
 _NOT_IMPLEMENTED = 501
@@ -311,10 +312,8 @@ def _meaning(error: BaseException) -> AgentError:
             | exceptions.SSOError()
         ):
             return UsageError("There are no AWS credentials that can be used.", hint=_SIGN_IN)
-        case exceptions.BotoCoreError():
-            return NotNowError(f"AWS does not answer: {error}", hint=_AGAIN)
         case _:
-            return NotNowError("A row was written meanwhile, by a function or another operator.", hint=_AGAIN)
+            return NotNowError(f"AWS does not answer: {error}", hint=_AGAIN)
 
 
 def _refusal(error: exceptions.ClientError) -> AgentError:
@@ -326,6 +325,8 @@ def _refusal(error: exceptions.ClientError) -> AgentError:
         return DeniedError(
             f"AWS does not allow these credentials {action}.", hint="Have it allowed. Then run it again."
         )
+    if (error.operation_name, code) == _WRITTEN_MEANWHILE:
+        return NotNowError("A row was written meanwhile, by a function or another operator.", hint=_AGAIN)
     if code == _QUOTA:
         return AccountError(
             f"AWS refuses {error.operation_name}, since a quota of the account is used up: {text} ({code})",

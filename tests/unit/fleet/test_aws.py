@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore import exceptions
 
-from agent.backend.errors import ChangedError
-from agent.fleet.aws import telling
-from agent.fleet.errors import AccountError
+from agent.backend.errors import UnavailableError
+from agent.backend.values import Device, DeviceState
+from agent.fleet.aws import connect, telling
+from agent.fleet.errors import AccountError, NotNowError
+from support.aws.moto_account import REGION
 
 if TYPE_CHECKING:
     from support.aws.fleet_account import Operator
@@ -69,7 +71,7 @@ def test_throttled_and_ill_are_not_now(operator: Operator) -> None:
             (exceptions.ClientError({"Error": {"Code": "LimitExceededException"}}, name), 1, f"{name}, since a quota")
             for name in ("AttachPolicy", "CreateJob")
         ),
-        (ChangedError("x"), 5, "written meanwhile"),
+        (UnavailableError("The function has failed."), 5, "The function has failed."),
     ],
 )
 def test_what_boto3_raises_is_a_sentence(error: Exception, code: int, told: str) -> None:
@@ -77,6 +79,14 @@ def test_what_boto3_raises_is_a_sentence(error: Exception, code: int, told: str)
     with pytest.raises(AccountError, match=told) as caught, telling():
         raise error
     assert caught.value.exit == code
+
+
+def test_a_row_that_was_written_meanwhile_is_not_now(operator: Operator) -> None:
+    """By a function or another operator: the verbs that do not read it anew by themselves say so."""
+    operator.refuses("PutItem", "ConditionalCheckFailedException", "The conditional request failed", 400)
+    row = Device(serial="0042", thing="gw-0042", state=DeviceState.ARMED)
+    with pytest.raises(NotNowError, match="A row was written meanwhile"), telling():
+        connect("iot-cert", REGION, None).store.save_device(row)
 
 
 def test_rows_that_are_no_device_are_not_listed(operator: Operator) -> None:
