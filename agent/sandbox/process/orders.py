@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.backend.values import Check
 from agent.errors import AgentError
-from agent.sandbox.replies.faults import Effect, Operation
+from agent.sandbox.replies.faults import EFFECTS, Operation
 
-HELP = """\
-fault OPERATION EFFECT [TIMES|always]   make something go wrong, once if not said otherwise
-      OPERATION  {operations}
-      EFFECT     {effects}
+_WIDTH = 118
+
+
+def _effects() -> str:
+    """Return a line or more for the operations that the same can happen to."""
+    groups: dict[str, list[str]] = {}
+    for operation in Operation:
+        groups.setdefault(" ".join(EFFECTS[operation]), []).append(operation)
+    begins = {effects: f"      {' '.join(operations):<25}" for effects, operations in groups.items()}
+    return "\n".join(
+        textwrap.fill(effects, _WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin), break_on_hyphens=False)
+        for effects, begin in begins.items()
+    )
+
+
+HELP = f"""\
+fault OPERATION EFFECT [TIMES|always]   make something go wrong, once if not said otherwise; to an operation happens
+{_effects()}
 clear                     let everything work again; a root that was moved to stays
 down | up                 stop listening, listen again
 revoke ID | current       revoke a certificate and cut its connections
@@ -43,7 +58,7 @@ shadow                    show the shadow
 certificates | requests | live
 sessions                  who was connected when, and the longest time in which a client was not
 stop
-""".format(operations=" ".join(Operation), effects=" ".join(Effect))
+"""
 
 SERVERS = ("good", "expired", "wrong-host", "other-root")
 VERSIONS = ("any", "1.2", "1.3")
@@ -119,10 +134,11 @@ def _add_text(parser: _OrderParser) -> None:
 
 
 def _add_faults(verbs: Verbs) -> None:
-    fault = _add(verbs, "fault")
-    fault.add_argument("operation", choices=[item.value for item in Operation])
-    fault.add_argument("effect", choices=[item.value for item in Effect])
-    fault.add_argument("times", type=_times, nargs="?", default=1)
+    faults = verbs.add_parser("fault").add_subparsers(required=True, dest="operation", metavar="OPERATION")
+    for operation, effects in EFFECTS.items():
+        fault = _add(faults, operation, order="fault")
+        fault.add_argument("effect", choices=[item.value for item in effects])
+        fault.add_argument("times", type=_times, nargs="?", default=1)
     for word in ("revoke", "deactivate", "activate"):
         _add(verbs, word).add_argument("certificate", metavar="ID")
     arm = _add(verbs, "arm")

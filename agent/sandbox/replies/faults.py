@@ -46,6 +46,53 @@ class Effect(StrEnum):
     SILENCE = "silence"  # the connection stays open and nothing comes
 
 
+_OF_A_REQUEST = (
+    Effect.LOSE,
+    Effect.IGNORE,
+    Effect.LATE,
+    Effect.DUPLICATE,
+    Effect.REJECT,
+    Effect.DENY,
+    Effect.THROTTLE,
+    Effect.UNAVAILABLE,
+    Effect.GARBLE,
+    Effect.OVERSIZE,
+    Effect.HOSTILE,
+    Effect.HANG_UP,
+    Effect.UNAUTHORISED,
+    Effect.SILENCE,
+)
+_OF_A_CERTIFICATE = (Effect.WRONG_KEY, Effect.EXPIRED, Effect.NOT_YET_VALID, Effect.NO_TOKEN, Effect.EXTRA_FIELDS)
+
+# What can happen to each operation; any other effect would change nothing.
+EFFECTS: dict[Operation, tuple[Effect, ...]] = {
+    Operation.CONNECT: (
+        Effect.THROTTLE,
+        Effect.UNAVAILABLE,
+        Effect.HOSTILE,
+        Effect.HANG_UP,
+        Effect.UNAUTHORISED,
+        Effect.SILENCE,
+    ),
+    Operation.CREATE: (*_OF_A_REQUEST, *_OF_A_CERTIFICATE),
+    Operation.REGISTER: (*_OF_A_REQUEST, Effect.NEVER_ACTIVE, Effect.REVOKE, Effect.WRONG_THING),
+    Operation.ASK: _OF_A_REQUEST,
+    Operation.RETIRE: _OF_A_REQUEST,
+    Operation.JOBS: _OF_A_REQUEST,
+    Operation.SHADOW: _OF_A_REQUEST,
+    Operation.VEND: (
+        Effect.LOSE,
+        Effect.IGNORE,
+        Effect.DENY,
+        Effect.THROTTLE,
+        Effect.UNAVAILABLE,
+        Effect.GARBLE,
+        Effect.OVERSIZE,
+        Effect.HOSTILE,
+        Effect.HANG_UP,
+    ),
+}
+
 TOKEN_MARK = b"%clientToken%"
 
 

@@ -18,7 +18,7 @@ from agent.sandbox.account.authority import Authority, KeyPair, key_to_pem, name
 from agent.sandbox.account.policies import GATEWAY
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.network.connection import REFUSALS
-from agent.sandbox.replies.faults import Effect, Fault, Operation
+from agent.sandbox.replies.faults import EFFECTS, Effect, Fault, Operation
 from support.running.front import PATIENCE, SHORT, THING, ConnAck, Identity, Sdk, Wire, client_context, device, now
 
 if TYPE_CHECKING:
@@ -107,6 +107,16 @@ def test_silence_at_connect_keeps_the_connection_open(cloud: Cloud, wire: Callab
     silent.tls.settimeout(SHORT)
     with pytest.raises(TimeoutError):
         silent.connect()
+
+
+def test_no_other_fault_changes_anything_at_connect(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """The table of effects has all that does."""
+    assert {*REFUSALS, Effect.HANG_UP, Effect.SILENCE, Effect.HOSTILE} == {*EFFECTS[Operation.CONNECT]}
+    for effect in {*Effect} - {*EFFECTS[Operation.CONNECT]}:
+        cloud.faults.add(Fault(operation=Operation.CONNECT, effect=effect))
+        answer = wire().connect()
+        assert isinstance(answer, mqtt5.ConnAckPacket)
+        assert answer.reason_code is mqtt5.ConnAckReasonCode.SUCCESS, effect
 
 
 def test_the_policy_decides_about_the_client_id(local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]) -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from agent.sandbox.process.orders import HELP, OrderError, parse
-from agent.sandbox.replies.faults import Effect, Operation
-from support.suite import campaigns
+from agent.sandbox.replies.faults import EFFECTS, Effect, Operation
 
 ID = "c38402bf0cef"
 
@@ -123,7 +124,11 @@ def test_the_help_tells_each_order(word: str) -> None:
 
 
 def test_the_help_tells_what_may_go_wrong() -> None:
-    """Each operation with each effect is an order."""
+    """Each operation with what can happen to it is an order; what would change nothing is none."""
     assert {*Operation, *Effect} <= {*HELP.split()}
-    for operation, effect in campaigns.pairs(list(Operation), list(Effect)):
-        assert parse(f"fault {operation} {effect}").effect == effect
+    for operation, effect in product(Operation, Effect):
+        if effect in EFFECTS[operation]:
+            assert (parse(f"fault {operation} {effect}").operation, effect) == (operation, effect)
+            continue
+        with pytest.raises(OrderError, match=f"invalid choice: '{effect}'"):
+            parse(f"fault {operation} {effect}")
