@@ -30,7 +30,7 @@ from agent.doctor import configuration, disk, looks, probes
 from agent.errors import CloudError, MaterialError, RefusedError, StoreError
 from agent.iotcore import path as way
 from agent.iotcore import tls
-from agent.operations import snapshot
+from agent.operations import made_with, opening, snapshot
 from agent.operations.owners_eyes import not_for_this_user
 from agent.operations.wiring import PUT_ANCHORS_BACK, load_anchors
 from agent.system import locks
@@ -145,13 +145,13 @@ class Doctor:
 
     def _judge_configuration(self, config: Config) -> None:
         current = self._snapshot.current if self._snapshot else None
-        differs = snapshot.differs(config, current) if current else ()
+        differs = made_with.differs(config, current) if current else ()
         found = configuration.doubts(config, self._snapshot.thing if self._snapshot else "", differs)
         if found is not None and self._lines["configuration"].verdict is checks.Verdict.OK:
             self._note(found)
 
     def _look_at_store(self, config: Config) -> None:
-        self._clock = snapshot.clock_of(config)
+        self._clock = opening.clock_of(config)
         try:
             self._snapshot = snapshot.take(config)
             self._clock = self._snapshot.clock

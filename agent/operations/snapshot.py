@@ -6,9 +6,6 @@ status is made here, of the same facts by the same rules.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,10 +13,8 @@ from typing import TYPE_CHECKING
 from agent import __version__
 from agent.config.asked import asked_of
 from agent.config.files import read_bounded
-from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.change.lifecycle import good_times
-from agent.core.change.made_with import ALGORITHM, SUBJECT, differences
 from agent.core.change.reserve import Standing
 from agent.core.report.known import Known, Unattended
 from agent.core.report.seen import (
@@ -37,12 +32,14 @@ from agent.core.report.status import status_of
 from agent.core.trust import anchor_lint
 from agent.core.when.renewal import splay
 from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
+from agent.operations.made_with import differs
+from agent.operations.opening import clock_of, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Iterator
 
-    from agent.config.values import Config, FileValue, WatchConfig
+    from agent.config.values import Config, WatchConfig
+    from agent.core import timekeeping
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.dependants import Served
     from agent.core.report.status import Status
@@ -76,17 +73,6 @@ class Snapshot:
         return self.current.manifest.thing_name if self.current else ""
 
 
-def open_store(config: Config) -> Store:
-    """Open the state directory.
-
-    Raises:
-        StoreError: It is missing, or not permitted.
-    """
-    from agent.store.store import Store  # noqa: PLC0415 - see agent.operations.wiring
-
-    return Store(config.state_dir)
-
-
 def take(config: Config) -> Snapshot:
     """Look at the store.
 
@@ -104,21 +90,12 @@ def take(config: Config) -> Snapshot:
         return look(store, clock_of(config, store.floors(), good_times(store.history())))
 
 
-def clock_of(
-    config: Config, floors: tuple[datetime, ...] = (), notes: tuple[datetime, ...] = ()
-) -> timekeeping.Reading:
-    """Look at the clock, by the instants that are known to lie in the past, and those that were noted."""
-    from agent.system.clock import SystemClock  # noqa: PLC0415 - see agent.operations.wiring
-
-    clock = SystemClock(vouched=config.vouched_clock)
-    return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=floors, notes=notes)
-
-
 def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
     """Look at an open store."""
     snapshot = Snapshot(clock=clock, reserve=store.room.reserve())
-    snapshot.current = _generation(store, "current", snapshot)
-    snapshot.previous = _generation(store, "previous", snapshot)
+    snapshot.current, of_current = _generation(store, "current")
+    snapshot.previous, of_previous = _generation(store, "previous")
+    snapshot.damage += [*of_current, *of_previous]
     newest = sorted(store.numbers().final, reverse=True)[:MAX_GENERATIONS]
     snapshot.generations = tuple(_on_disk(store, number) for number in newest)
     try:
@@ -137,17 +114,19 @@ def _on_disk(store: Store, number: int) -> OnDisk:
     return OnDisk(generation=number, certificate_id=manifest.certificate_id, not_after=manifest.not_after)
 
 
-def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | None:
+def _generation(store: Store, link: str) -> tuple[Generation | None, list[Damage]]:
+    """Return the set that a link leads to, if it is whole, and what is damaged about it."""
     try:
         number = store.current() if link == "current" else store.previous()
-        if number is None and link == "current" and next(store.others.whole(()), None) is not None:
+        if number is not None:
+            return store.generation(number), []
+        if link == "current" and next(store.others.whole(()), None) is not None:
             text = f"There is no current generation, though there has been one; {PUT_RIGHT}"
-            snapshot.damage.append(Damage(critical=True, text=text))
-        return None if number is None else store.generation(number)
+            return None, [Damage(critical=True, text=text)]
     except DamagedError as error:
         text = f"The {link} set is not usable. {error} It is not used; {PUT_RIGHT}"
-        snapshot.damage.append(Damage(critical=link == "current", text=text))
-        return None
+        return None, [Damage(critical=link == "current", text=text)]
+    return None, []
 
 
 def seen(config: Config, snapshot: Snapshot) -> Seen:
@@ -277,33 +256,6 @@ def watched(config: Config, item: WatchConfig) -> WatchedFile:
         unreadable=len(entries) - len(facts),
         ends=tuple(ends),
     )
-
-
-def made_with(config: Config, key_pem: bytes) -> dict[str, str]:
-    """Return what a set with this key is made with by the configuration, see `agent.core.change.made_with`."""
-
-    def digest(parameters: Mapping[str, str | FileValue]) -> str:
-        plain = [[name, str(getattr(value, "path", "")), str(value)] for name, value in sorted(parameters.items())]
-        return hmac.new(key_pem, json.dumps(plain).encode(), hashlib.sha256).hexdigest()
-
-    found = {ALGORITHM: str(config.key_algorithm), SUBJECT: config.subject or ""}
-    for name, section in (("enrollment", config.enrollment), ("rotation", config.rotation)):
-        if section is not None:
-            found |= {f"{name}.template": section.template, f"{name}.parameters": digest(section.parameters)}
-    return {key: value for key, value in found.items() if value or key == SUBJECT}  # a vending machine has no template
-
-
-def differs(config: Config, generation: Generation) -> tuple[str, ...]:
-    """Return what is configured otherwise than it was for a set; of one without a record what its certificate says."""
-    from agent.crypto import keys  # noqa: PLC0415 - see agent.operations.wiring
-
-    credential, made = generation.credential, generation.manifest.made_with
-    configured = made_with(config, credential.key_pem)
-    if not made:
-        made = {ALGORITHM: keys.algorithm_of(credential.key_pem)}
-        if configured[SUBJECT]:
-            configured[SUBJECT], made[SUBJECT] = keys.subject_text(configured[SUBJECT]), credential.leaf.subject
-    return tuple(differences(made, configured))
 
 
 def _in_use(config: Config, generation: Generation) -> SetInUse:

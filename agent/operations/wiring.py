@@ -25,8 +25,9 @@ from agent.core.text_files import LOST, NoTextError, value_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
+from agent.operations.made_with import made_with
+from agent.operations.opening import clock_of, open_store
 from agent.operations.parameters import Parameters
-from agent.operations.snapshot import clock_of, made_with, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

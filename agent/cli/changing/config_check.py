@@ -24,6 +24,7 @@ from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.dependants import hooks, units
 from agent.errors import AgentError, BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
+from agent.operations.opening import open_store
 from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
@@ -187,7 +188,7 @@ def _may_be_there(path: Path) -> bool:
 
 def _check_state_dir(config: Config) -> list[str]:
     try:
-        with snapshot.open_store(config):
+        with open_store(config):
             return []
     except StoreError as error:
         if os.path.lexists(config.state_dir) or not isinstance(error.__cause__, FileNotFoundError):

@@ -19,6 +19,7 @@ from agent.core.report.screen import explain as explanation
 from agent.core.report.screen import history_line, screen
 from agent.errors import AgentError, StoreError
 from agent.operations import snapshot
+from agent.operations.opening import open_store
 
 if TYPE_CHECKING:
     import argparse
@@ -137,7 +138,7 @@ def records(config: Config) -> tuple[ChangeRecord, ...]:
         AgentError: Neither can be had.
     """
     try:
-        with snapshot.open_store(config) as store:
+        with open_store(config) as store:
             return store.history()
     except StoreError:
         from agent.cli.carrying import via_daemon  # noqa: PLC0415 - only where the disk does not say it

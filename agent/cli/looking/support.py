@@ -29,7 +29,7 @@ from agent.core.jsonio import to_plain
 from agent.core.text_files import NoTextError, password_of
 from agent.dependants import copies
 from agent.errors import AgentError, ConfigError, MaterialError
-from agent.operations import snapshot
+from agent.operations.opening import open_store
 from agent.operations.wiring import load_token
 from agent.store.files import durable
 from agent.store.notes.change_log import CHANGE, DAMAGED_CHANGE
@@ -177,7 +177,7 @@ def _versions() -> bytes:
 
 
 def _change(config: Config) -> bytes:
-    with snapshot.open_store(config) as store:
+    with open_store(config) as store:
         change = store.change()
     return _json(to_plain(public(change)) if change else None)
 

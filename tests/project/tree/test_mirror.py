@@ -119,6 +119,7 @@ COVERED_BY = {
     "iotcore/requests": ("integration/network/test_hostile_cloud.py", "answers that no cloud should give"),
     "iotcore/sync_client": ("integration/command/test_gateway.py", "the real SDK against the sandbox's broker"),
     "operations/execute": ("scenarios/changes/test_typed_again.py", "the same order twice, in each state"),
+    "operations/opening": ("unit/operations/test_snapshot.py", "stores and clocks of every kind"),
     "operations/wiring": ("integration/command/test_gateway.py", "the real parts, wired"),
     "ports": ("scenarios/changes/test_rotation.py", "protocols: mypy holds those who implement them to them"),
     "sandbox/replies/answers": ("integration/front/test_publishing.py", "over the wire"),
