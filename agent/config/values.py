@@ -26,7 +26,7 @@ from agent.core.when.renewal import RenewalPolicy
 from agent.core.when.schedule import Holds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from agent.core.when.looks import Looks
     from agent.core.when.maintenance import MaintenanceWindow
@@ -254,6 +254,25 @@ class Config:
     def inbox(self) -> Path:
         """Where an OTA pipeline drops signed bundles."""
         return self.trust.inbox or self.state_dir / "inbox"
+
+    @property
+    def named(self) -> Iterator[tuple[str, Path]]:
+        """The files that it names for the agent to read or to run: the key that names each, and it."""
+        yield "trust.anchors", self.anchors
+        yield from (("watch", item.path) for item in self.watch)
+        if self.trust.root is not None:
+            yield "trust.root", self.trust.root
+        if self.proxy is not None and self.proxy.password_file is not None:
+            yield "proxy.password_file", self.proxy.password_file
+        if self.notices is not None:
+            yield "notices.command", Path(self.notices.command[0])
+
+    @property
+    def to_enrol_with(self) -> EnrollmentConfig | None:
+        """What the agent may yet enrol with; None where there is nothing, or it has enrolled by a claim."""
+        enrollment = self.enrollment
+        enrolled = os.path.islink(self.state_dir / "current")  # noqa: PTH114 - Path's raises for who may not look
+        return enrollment if enrollment and (enrollment.token or not enrolled) else None  # a token is for a rescue, too
 
     @property
     def limits(self) -> Limits:

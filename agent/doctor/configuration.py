@@ -13,7 +13,7 @@ from agent.core.report.checks import GO_ON_WITHOUT, Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.dependants import hooks, units
 from agent.errors import BundleError, ConfigError, MaterialError
-from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
+from agent.operations.owners_eyes import hidden, not_for_this_user, why_notices_not_run
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import usable_claim
@@ -85,7 +85,7 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
 
 
 def _lesser(config: Config, thing: str, differs: tuple[str, ...]) -> Line | None:
-    unheard = not_told(config)
+    unheard = why_notices_not_run(config)
     if unheard:
         return warning("configuration", "notices", f"No notice can be given: {unheard}", "See `notices.command`.")
     if config.missing_zones:

@@ -1,7 +1,8 @@
-"""What one user sees and another does not: files that root may read and the agent may not, or the agent and this user.
+"""As root: forks, becomes the agent's user, and says which configured files that user cannot read.
 
-For root it looks as that user, who owns the state directory, in a process of its own: groups, access lists and
-the way to a file count. The files of parameters are another matter: root hands these over.
+That user owns the state directory. It looks in a process of its own, so that groups, access lists and the way to a file
+count. The files of parameters are another matter: root hands these over. For others it says what this user may not read
+and the agent may, and for each why the agent would not run the command of `notices`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from agent.system.processes.runnable import why_not
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent.config.values import Config, EnrollmentConfig
+    from agent.config.values import Config
     from agent.errors import AgentError
 
 
@@ -39,8 +40,8 @@ def _unreadable(config: Config) -> tuple[str, ...]:
     owner = config.state_dir.stat().st_uid
     if owner == 0:
         return ()
-    enrolls = to_enrol_with(config)
-    paths = (config.path.absolute(), *(path for _, path in named(config)), *(enrolls.files if enrolls else ()))
+    enrolls = config.to_enrol_with
+    paths = (config.path.absolute(), *(path for _, path in config.named), *(enrolls.files if enrolls else ()))
     there = list(dict.fromkeys(path for path in paths if files.is_there(path)))
     return tuple(
         f"{path} may be read by root and not by the user that the agent works as ({owner}): give it one that this user "
@@ -49,7 +50,7 @@ def _unreadable(config: Config) -> tuple[str, ...]:
     )
 
 
-def not_told(config: Config) -> str:
+def why_notices_not_run(config: Config) -> str:
     """Return why the agent's user would not run the command that is told of findings, or an empty text."""
     if config.notices is None:
         return ""
@@ -85,25 +86,6 @@ def _unusable_runtime(config: Config) -> Iterator[str]:
     elif there == path and files.is_directory(state_dir) and os.geteuid() in {0, state_dir.stat().st_uid}:
         for denied in _denied([path], state_dir, os.W_OK | os.X_OK):
             yield f"runtime_dir {denied} cannot be written by the agent's user: see owner, mode and `findmnt -T`."
-
-
-def named(config: Config) -> Iterator[tuple[str, Path]]:
-    """Yield the files that the configuration names for the agent to read or to run: the key that names each, and it."""
-    yield "trust.anchors", config.anchors
-    yield from (("watch", item.path) for item in config.watch)
-    if config.trust.root is not None:
-        yield "trust.root", config.trust.root
-    if config.proxy is not None and config.proxy.password_file is not None:
-        yield "proxy.password_file", config.proxy.password_file
-    if config.notices is not None:
-        yield "notices.command", Path(config.notices.command[0])
-
-
-def to_enrol_with(config: Config) -> EnrollmentConfig | None:
-    """Return what the agent may yet enrol with; None where there is nothing, or it has enrolled by a claim."""
-    enrollment = config.enrollment
-    enrolled = os.path.islink(config.state_dir / "current")  # noqa: PTH114 - Path's raises for who may not look
-    return enrollment if enrollment and (enrollment.token or not enrolled) else None  # a token is for a rescue, too
 
 
 def _denied(paths: Sequence[Path], state_dir: Path, mode: int) -> list[Path]:

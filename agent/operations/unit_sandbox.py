@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from agent.config.values import FileValue
 from agent.core.frozen import frozen
 from agent.dependants.units import Systemd
-from agent.operations.owners_eyes import named, to_enrol_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,7 +143,7 @@ def _in_a_unit(path: str) -> str:
 
 
 def _reads(config: Config) -> list[tuple[str, Path]]:
-    found, rotation, enrolls = list(named(config)), config.rotation, to_enrol_with(config)
+    found, rotation, enrolls = list(config.named), config.rotation, config.to_enrol_with
     if rotation.inhibit_file is not None:
         found.append(("rotation.inhibit_file", rotation.inhibit_file))
     found += _parameters("rotation", rotation.parameters)

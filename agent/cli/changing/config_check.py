@@ -25,7 +25,7 @@ from agent.dependants import hooks, units
 from agent.errors import AgentError, BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
 from agent.operations.opening import open_store
-from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
+from agent.operations.owners_eyes import hidden, not_for_this_user, why_notices_not_run
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import check_enrolment, load_anchors, load_token
@@ -61,7 +61,7 @@ def carry_out(config: Config, output: Output) -> Exit:
     warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
     if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
-    warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
+    warnings += [f"notices.command: {text}" for text in [why_notices_not_run(config)] if text]
     served = config.dependants
     unfit = (*hooks.unfit(served.hooks, served.gates), *units.unconfirmed((*served.signals, *served.units)))
     warnings += [*_quoted(config, parameters), *_of_bundles(config), *unfit, *_told_of(config)]

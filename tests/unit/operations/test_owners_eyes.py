@@ -10,7 +10,7 @@ import pytest
 
 from agent.config.values import ClaimConfig, Config, EnrollmentConfig, NoticesConfig, TrustConfig, WatchConfig
 from agent.core.aws.endpoints import Proxy
-from agent.operations.owners_eyes import hidden, not_told
+from agent.operations.owners_eyes import hidden, why_notices_not_run
 from support.shorthand import planted
 from support.suite import campaigns
 
@@ -90,14 +90,17 @@ def test_the_claim_of_an_enrolled_gateway_does_not_matter(config: Config) -> Non
 def test_a_command_that_the_agents_user_would_not_run_is_told(config: Config, place: Path) -> None:
     """One that root or that user may change is run; else another user decides what it does."""
     command = place / "tell"
-    assert not_told(config) == f"{command} is not executable: `sudo chmod +x {command}`."
+    assert why_notices_not_run(config) == f"{command} is not executable: `sudo chmod +x {command}`."
     command.chmod(0o755)
-    assert not_told(config) == ""
+    assert why_notices_not_run(config) == ""
     os.chown(command, OWNER, OWNER)
-    assert not_told(config) == ""
+    assert why_notices_not_run(config) == ""
     os.chown(command, OWNER + 1, OWNER)
-    assert not_told(config) == f"{command} belongs to user {OWNER + 1} and not to root, so {command.name} is not run."
-    assert not_told(replace(config, notices=None)) == ""
+    assert (
+        why_notices_not_run(config)
+        == f"{command} belongs to user {OWNER + 1} and not to root, so {command.name} is not run."
+    )
+    assert why_notices_not_run(replace(config, notices=None)) == ""
 
 
 @pytest.mark.parametrize("kind", campaigns.take(sorted(planted.KINDS), 3))
