@@ -65,8 +65,10 @@ class InboxWatch:
         found, now = self._drops(path), monotonic()
         self._forget({drop.name for drop in found})
         waits = [GO_ON] if self._survey is not None and self._survey.unfinished else []
-        turns = [(self._ready_at(drop, now), drop) for drop in self._in_turn(found)]
-        for until, drop in turns:
+        turns = self._in_turn(found)
+        self._note(turns, now)
+        for drop in turns:
+            until = self._ready_at(drop, now)
             if until <= now:
                 self._given = drop
                 return drop.name
@@ -97,21 +99,24 @@ class InboxWatch:
         held = self._held.get(drop.name)
         return held[1] if held is not None and held[0] == drop else 0.0
 
+    def _note(self, found: list[Drop], now: float) -> None:
+        """Take down which drops are complete as they are now, and since when the others are so."""
+        for drop in found:
+            closed = drop.name in self._closed
+            self._closed.pop(drop.name, None)
+            if self._held_until(drop):
+                continue
+            if closed:  # written to again it is complete once that is closed
+                self._complete[drop.name] = drop
+            elif self._first_seen.get(drop.name, (None, now))[0] != drop and self._complete.get(drop.name) != drop:
+                self._first_seen[drop.name] = (drop, now)
+
     def _ready_at(self, drop: Drop, now: float) -> float:
         """Return when a drop may be taken, by the monotonic clock."""
         held_until = self._held_until(drop)
         if held_until:
-            self._closed.pop(drop.name, None)
             return held_until
-        if drop.name in self._closed:  # as it is now; written to again it is complete once that is closed
-            del self._closed[drop.name]
-            self._complete[drop.name] = drop
-        if self._complete.get(drop.name) == drop:
-            return now
-        before = self._first_seen.get(drop.name)
-        if before is None or before[0] != drop:
-            before = self._first_seen[drop.name] = (drop, now)
-        return before[1] + QUIET
+        return now if self._complete.get(drop.name) == drop else self._first_seen[drop.name][1] + QUIET
 
     def _forget(self, names: set[str]) -> None:
         for known in (self._closed, self._first_seen, self._held, self._complete):
