@@ -235,19 +235,23 @@ class Jobs:
         return jobs.find(entry.execution.order, self._facts.change, self._facts.history)
 
     def _review(self, entry: _Entry) -> None:
-        answer = self._answer(entry)
+        record = self._record(entry)
+        done = self._done_already(entry) if record is None and entry.refusal is None else None
+        if done is not None and entry.begun:
+            self._calls.withdraw(entry.execution.order)  # it is not begun then, unless that is undone
+        entry.begun = record is not None or (entry.begun and done is None)
+        answer = self._answer(entry, record, done)
         if answer != entry.sent or not entry.accepted:
             self._update(entry, answer)
         elif not entry.begun and entry.order.window is None and answer.status is jobs.ExecutionStatus.IN_PROGRESS:
             entry.begun = True
             self._calls.begin(_worker_order(entry))
 
-    def _answer(self, entry: _Entry) -> jobs.JobAnswer:
-        record = self._record(entry)
+    def _answer(self, entry: _Entry, record: ChangeRecord | None, done: jobs.JobAnswer | None) -> jobs.JobAnswer:
+        """Return what is true of an execution, by the change that it ordered, or by why it is done already."""
         if record is not None:
-            entry.begun = True
             return jobs.answer_of(record, *self._waits_for(record))
-        settled = entry.refusal or self._done_already(entry)
+        settled = entry.refusal or done
         if settled is not None:
             return settled
         if entry.order.operation is jobs.JobOperation.REPORT:
@@ -263,12 +267,7 @@ class Jobs:
         return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(message=message))
 
     def _done_already(self, entry: _Entry) -> jobs.JobAnswer | None:
-        """Return the answer to an execution that is done already, which is not begun then unless that is undone."""
-        answer = jobs.done_already(entry.execution, entry.order, self._facts.history, self._begins)
-        if answer is not None and entry.begun:
-            self._calls.withdraw(entry.execution.order)
-            entry.begun = False
-        return answer
+        return jobs.done_already(entry.execution, entry.order, self._facts.history, self._begins)
 
     def _begins(self) -> datetime | None:
         subject = self._facts.subject()
