@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from support.suite import campaigns
 from support.telling.situations import OF_OTHERS, SILENT, SITUATIONS, told
 from support.telling.told import REMEDIES, TABLE, TELLERS, Told
 
@@ -30,9 +29,9 @@ def test_each_situation_stands_in_the_table() -> None:
     assert all(set(told_) == {*TELLERS, REMEDIES} for told_ in WRITTEN.values())
 
 
-@pytest.mark.parametrize("name", campaigns.take([*SITUATIONS], 2))
+@pytest.mark.parametrize("name", SITUATIONS)
 def test_what_is_told(name: str) -> None:
-    """Each teller says what is written down; a sample makes every other situation."""
+    """Each teller says what is written down."""
     if name in OF_OTHERS and os.geteuid() != 0:
         pytest.skip("root alone may give a file to another user")
     assert told(name) == WRITTEN[name], "PYTHONPATH=tests python -m support.telling.told writes the table anew"
