@@ -38,6 +38,8 @@ CONNECT_SPACING = 1.0  # seconds between two CONNECTs with one client id: AWS al
 STOP_TIMEOUT = 60.0  # seconds; after a failed handshake the SDK's TLS holds the socket for up to 30
 MAX_PACKET = 262_144  # bytes; AWS sends at most 128 KiB
 
+TIMED_OUT = "AWS_ERROR_MQTT_REQUEST_RESPONSE_TIMEOUT"  # the SDK's name of an answer that has not come
+
 _CORRELATION = "clientToken"  # where AWS's services, and the retirement rule, echo what a request is told by
 _THROTTLED = {"QUOTA_EXCEEDED", "SERVER_BUSY", "CONNECTION_RATE_EXCEEDED"}
 _NOT_AUTHORISED = {"NOT_AUTHORIZED", "CLIENT_IDENTIFIER_NOT_VALID", "BAD_USERNAME_OR_PASSWORD", "BANNED"}
@@ -188,7 +190,7 @@ def request_options(
             for path in (accepted, rejected)
         ],
         publish_topic=topic,
-        payload=json.dumps({**body, "clientToken": token}).encode(),
+        payload=json.dumps({**body, _CORRELATION: token}).encode(),
         correlation_token=token,
     )
 
@@ -202,11 +204,15 @@ def request_failure(operation: str, error: BaseException, *, lost: bool) -> Fail
         lost: Whether the connection is known to be gone.
     """
     name = _code(error)
+    if lost and "SUBSCRIBE_FAILURE" in name:
+        return failures.not_sent(name)  # the request is published only once the answer can be heard
     if lost:
         return failures.session_lost(name)
     if "SUBSCRIBE_FAILURE" in name or "PUBLISH_FAILURE" in name:
         return failures.not_authorised(f"ask for {operation}")
-    return failures.no_reply(operation)
+    if name == TIMED_OUT or not isinstance(error, exceptions.AwsCrtError):
+        return failures.no_reply(operation)
+    return failures.session_lost(name)
 
 
 def _unusable(name: str, error: BaseException) -> Failure:
@@ -245,9 +251,8 @@ def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: 
     if data.connack_packet is not None:
         reason = data.connack_packet.reason_code.name
         if reason in _NOT_AUTHORISED:
-            cut = (
-                client_ids.CUT if client_ids.is_cut(client_id) else ""
-            )  # in what happened: a verdict has its own remedy
+            # In what happened, since a verdict has its own remedy.
+            cut = client_ids.CUT if client_ids.is_cut(client_id) else ""
             likely = cut or client_ids.plainly_attached(client_id, thing)
             return failures.not_authorised(f"connect as {client_id} ({reason})", likely)
         if reason in _THROTTLED:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SILENCE = 15.0  # seconds without a byte
 _PIECE = 65_536
 
-_HEADERS = {"Connection": "close", "Accept-Encoding": "identity"}
+HEADERS = {"Connection": "close", "Accept-Encoding": "identity"}
 
 
 def connections(context: ssl.SSLContext, proxy: Proxy | None, end: float) -> urllib3.PoolManager:
@@ -37,7 +37,7 @@ def connections(context: ssl.SSLContext, proxy: Proxy | None, end: float) -> url
         end: When all reads are over, by the monotonic clock, however little each of them gets.
     """
     context.sslsocket_class = _hurried(end)
-    pool = urllib3.PoolManager(ssl_context=context, headers=_HEADERS, retries=False)
+    pool = urllib3.PoolManager(ssl_context=context, headers=HEADERS, retries=False)
     if proxy:
         pool.pool_classes_by_scheme = {"https": _tunnelled(proxy)}
     return pool

@@ -17,16 +17,18 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import V2ServiceException, iotidentity, iotshadow
 
 from agent.core.aws import topics
-from agent.core.aws.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refuse, text
+from agent.core.aws.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refusal, text
 from agent.core.change import acceptance
 from agent.core.failure import failures
 from agent.errors import CloudError
-from agent.iotcore.client_options import request_failure, request_options
+from agent.iotcore.client_options import TIMED_OUT, request_failure, request_options
 from agent.ports import CreatedCertificate
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Mapping
+
+    from agent.core.failure.failure import Failure
 
 
 SHADOW = "certificate"
@@ -135,36 +137,24 @@ class Requests:
         try:
             return future.result(self._timeout + 5)
         except V2ServiceException as error:
-            return self._failed(operation, error)
-        except concurrent.futures.TimeoutError:
-            raise CloudError(failures.no_reply(operation)) from None
+            failure = self._failed(operation, error)
+        except concurrent.futures.TimeoutError as error:
+            failure = request_failure(operation, error, lost=False)
+        if failure is not None:
+            raise CloudError(failure)
+        return None
 
-    def _failed(self, operation: str, error: Any) -> None:
-        if error.modeled_error is not None:
-            _refused(operation, error.modeled_error)
-            return
+    def _failed(self, operation: str, error: Any) -> Failure | None:
         inner = error.inner_error
-        name = inner.name if isinstance(inner, AwsCrtError) else ""
-        if name == "AWS_ERROR_MQTT_REQUEST_RESPONSE_TIMEOUT":
-            if self._lost.is_set():
-                raise CloudError(failures.session_lost("the broker hung up")) from None
-            raise CloudError(failures.no_reply(operation)) from None
-        if not name:
-            raise CloudError(failures.garbled(operation, _why(inner))) from None
-        if self._lost.wait(_SETTLE):
-            unsent = "SUBSCRIBE_FAILURE" in name  # the request is published only once the answer can be heard
-            raise CloudError(failures.not_sent(name) if unsent else failures.session_lost(name)) from None
-        if "SUBSCRIBE_FAILURE" in name or "PUBLISH_FAILURE" in name:
-            raise CloudError(failures.not_authorised(f"ask for {operation}")) from None
-        raise CloudError(failures.session_lost(name)) from None
+        if error.modeled_error is not None:
+            return _refused(operation, error.modeled_error)
+        if not isinstance(inner, AwsCrtError) or not inner.name:
+            return failures.garbled(operation, f"it is not sound JSON ({type(inner).__name__})")
+        lost = self._lost.wait(0.0 if inner.name == TIMED_OUT else _SETTLE)
+        return request_failure(operation, inner, lost=lost)
 
 
-def _refused(operation: str, error: Any) -> None:
+def _refused(operation: str, error: Any) -> Failure | None:
     if operation == ASK:
-        refuse(operation, getattr(error, "code", None), "", getattr(error, "message", ""))
-    else:
-        refuse(operation, error.status_code, error.error_code, error.error_message)
-
-
-def _why(error: BaseException | None) -> str:
-    return f"it is not sound JSON ({type(error).__name__})"
+        return refusal(operation, getattr(error, "code", None), "", getattr(error, "message", ""))
+    return refusal(operation, error.status_code, error.error_code, error.error_message)

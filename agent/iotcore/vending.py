@@ -163,7 +163,7 @@ class VendingSession:
         machine, end = self._machine, monotonic() + self._machine.timeouts.request
         patience = min(machine.timeouts.request, https.SILENCE)
         pool = https.connections(tls.context_for(machine.endpoint, machine.authorities), machine.proxy, end)
-        headers = {"Content-Type": "application/json", "Connection": "close", "Accept-Encoding": "identity"}
+        headers = {**https.HEADERS, "Content-Type": "application/json"}
         try:
             response = pool.request(
                 "POST", machine.url, body=body, headers=headers, redirect=False, preload_content=False, timeout=patience

@@ -5,9 +5,14 @@ Shared by all that meet replies, on the wire or in the simulator, so that both r
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agent.core.failure import failures, registration_failures
 from agent.core.jsonio import Node, PlainError, decode
 from agent.errors import CloudError
+
+if TYPE_CHECKING:
+    from agent.core.failure.failure import Failure
 
 CREATE = "CreateCertificateFromCsr"
 REGISTER = "RegisterThing"
@@ -36,19 +41,15 @@ def text(operation: str, name: str, value: object, limit: int) -> str:
     return value
 
 
-def refuse(operation: str, status: object, code: object, message: object) -> None:
-    """Raise what a refusal means. That there is no shadow yet is an answer like any other.
-
-    Raises:
-        CloudError: Unless the refusal is an answer to the proving question.
-    """
+def refusal(operation: str, status: object, code: object, message: object) -> Failure | None:
+    """Return what a refusal means; None where it is an answer to the proving question, as that there is no shadow."""
     if not isinstance(status, int) or isinstance(status, bool):
-        raise CloudError(failures.garbled(operation, "its status is no number"))
+        return failures.garbled(operation, "its status is no number")
     if operation == ASK and status not in {*failures.UNAUTHORISED, failures.TOO_MANY_REQUESTS}:
-        return
+        return None
     what, why = _text_or_empty(code), _text_or_empty(message)
     of_the_account = registration_failures.of_registration(status, what, why) if operation == REGISTER else None
-    raise CloudError(of_the_account or failures.refused(operation, status, what, why))
+    return of_the_account or failures.refused(operation, status, what, why)
 
 
 def check_accepted(operation: str, topic: str, payload: bytes) -> Node:

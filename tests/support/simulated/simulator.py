@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.core.aws.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refuse, text
+from agent.core.aws.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refusal, text
 from agent.core.change.acceptance import MAX_CERTIFICATE_PEM, MAX_THING_NAME, MAX_TOKEN
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
@@ -236,7 +236,10 @@ class SimulatedSession:
         if not isinstance(body, dict):
             raise CloudError(failures.garbled(operation, "it is not an object"))
         if reply.topic.endswith("/rejected"):
-            refuse(operation, body.get("statusCode", body.get("code")), body.get("errorCode"), body.get("errorMessage"))
+            status = body.get("statusCode", body.get("code"))
+            failure = refusal(operation, status, body.get("errorCode"), body.get("errorMessage"))
+            if failure is not None:
+                raise CloudError(failure)
         return body
 
     def _exchange(self, operation: str, topic: str, request: dict[str, Any]) -> Reply:

@@ -2,21 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.aws.replies import CREATE, REGISTER, refuse
+from agent.core.aws.replies import CREATE, REGISTER, refusal
 from agent.core.failure import failures, registration_failures
 from agent.core.failure.codes import traits
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import Kind
-from agent.errors import CloudError
 
 F = FailureClass
 
 
 def refused(operation: str, status: int, code: str) -> Failure:
     """Return what a refusal of provisioning means, as it comes over the wire and in the simulator."""
-    with pytest.raises(CloudError) as caught:
-        refuse(operation, status, code, "Because.")
-    return caught.value.failure
+    found = refusal(operation, status, code, "Because.")
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
