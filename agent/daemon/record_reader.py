@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError, StoreError
 from agent.store.files import disk, durable
+from agent.store.names import GENERATIONS, final_name
 from agent.store.notes.change_log import ChangeLog, end_in
 
 if TYPE_CHECKING:
@@ -55,4 +56,4 @@ class RecordReader:
 
     def directory_of(self, generation: int) -> Path:
         """Return where a generation's files are."""
-        return self._path / "generations" / f"{generation:06d}"
+        return self._path / GENERATIONS / final_name(generation)

@@ -41,6 +41,7 @@ from agent.dependants.report_file import REPORT, SECOND, names, read
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError, StoreError
 from agent.store.files import disk, durable, lock_files
+from agent.store.names import CERTIFICATE, CURRENT, KEY, TRUST
 from agent.system import clock, descriptors
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ def _step(name: str, problem: str, on_failure: OnFailure, *, untried: bool = Fal
 
 def _environment(given: Extract, occasion: Occasion | Leave, state_dir: Path) -> dict[str, str]:
     """Return what a hook is told: where things are and why it runs, and nothing secret."""
-    current = state_dir / "current"
+    current = state_dir / CURRENT
     about = {f"IOT_CERT_{name}": printable(given.about.get(name, ""), MAX_PROBLEM) for name in ABOUT}
     return {
         **about,
@@ -317,9 +318,9 @@ def _environment(given: Extract, occasion: Occasion | Leave, state_dir: Path) ->
         "IOT_CERT_GENERATION": str(given.generation),
         "IOT_CERT_THING": given.thing_name,
         "IOT_CERT_CERTIFICATE_ID": given.certificate_id,
-        "IOT_CERT_KEY": str(current / "key.pem"),
-        "IOT_CERT_CERTIFICATE": str(current / "certificate.pem"),
-        "IOT_CERT_ANCHORS": str(current / "trust.pem"),
+        "IOT_CERT_KEY": str(current / KEY),
+        "IOT_CERT_CERTIFICATE": str(current / CERTIFICATE),
+        "IOT_CERT_ANCHORS": str(current / TRUST),
     }
 
 

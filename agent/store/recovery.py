@@ -18,10 +18,10 @@ from agent.errors import DamagedError, StoreError
 from agent.ports import Recovery
 from agent.store import reserve
 from agent.store.files import directories, disk, durable
+from agent.store.names import CURRENT, PREVIOUS, final_name
 from agent.store.notes.change_log import DAMAGED_CHANGE, is_lost
 from agent.store.room import PROBES
 from agent.store.sets import generations
-from agent.store.sets.links import CURRENT, PREVIOUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,7 +126,7 @@ class Recoverer:
         listing, recorded = self._directory.listing(), {record.generation for record in self._log.history()}
         kept = self._links.previous_or_none()
         for number in sorted({*listing.final, *listing.staged}, reverse=True):
-            name = generations.final_name(number) if number in listing.final else generations.stage_name(number)
+            name = final_name(number) if number in listing.final else generations.stage_name(number)
             manifest = generations.manifest_of(self._directory.fd, name)
             if manifest is None or manifest.number != number:
                 continue
@@ -144,7 +144,7 @@ class Recoverer:
         """Reject the generation of a change with a damaged record, unless a link points at it."""
         number, linked = record.generation, {self._links.current_or_none(), self._links.previous_or_none()}
         if damaged_records.ended_damaged(record) and number in self._directory.listing().final and number not in linked:
-            durable.rename(self._directory.fd, generations.final_name(number), generations.rejected_name(number))
+            durable.rename(self._directory.fd, final_name(number), generations.rejected_name(number))
 
     def _clear_litter(self) -> None:
         for name in disk.names(self._root):

@@ -36,6 +36,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
 from agent.store.files import disk, durable, lock_files
+from agent.store.names import final_name
 from agent.store.notes.change_log import ChangeLog
 from agent.store.recovery import Recoverer
 from agent.store.room import Room
@@ -304,7 +305,7 @@ class Store:
         if number in listing.staged:
             generations.erase(self._directory.fd, generations.stage_name(number))
         if record.kind.makes_a_generation and number in listing.final and self.current() != number:
-            durable.rename(self._directory.fd, generations.final_name(number), generations.rejected_name(number))
+            durable.rename(self._directory.fd, final_name(number), generations.rejected_name(number))
 
     def prune(self, keep: int, held: frozenset[int]) -> None:
         """Erase generations beyond current, previous and the `keep` newest others.

@@ -32,6 +32,7 @@ from agent.errors import AgentError, ConfigError, MaterialError
 from agent.operations.opening import open_store
 from agent.operations.wiring import load_token
 from agent.store.files import durable
+from agent.store.names import CERTIFICATE, CURRENT, MANIFEST, TRUST
 from agent.store.notes.change_log import CHANGE, DAMAGED_CHANGE
 from agent.system import openssl
 from agent.trust.archives import pack
@@ -108,9 +109,9 @@ def _collect(config: Config) -> tuple[dict[str, bytes], dict[str, str]]:
         "check.jsonl": lambda: check_apart(config),
         "history.jsonl": lambda: _lines(status.records(config)),
         "change.json": lambda: _change(config),
-        "certificate.pem": lambda: _public_file(config, "certificate.pem"),
-        "trust.pem": lambda: _public_file(config, "trust.pem"),
-        "manifest.json": lambda: _public_file(config, "manifest.json"),
+        CERTIFICATE: lambda: _public_file(config, CERTIFICATE),
+        TRUST: lambda: _public_file(config, TRUST),
+        MANIFEST: lambda: _public_file(config, MANIFEST),
         "journal.txt": lambda: _output_of(_JOURNAL),
         "unit.txt": lambda: _output_of(_UNIT),
     }
@@ -183,7 +184,7 @@ def _change(config: Config) -> bytes:
 
 
 def _public_file(config: Config, name: str) -> bytes:
-    return read_bounded(config.state_dir / "current" / name, MAX_MATERIAL, "file")
+    return read_bounded(config.state_dir / CURRENT / name, MAX_MATERIAL, "file")
 
 
 def _output_of(command: tuple[str, ...]) -> bytes:

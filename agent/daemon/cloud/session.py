@@ -30,6 +30,7 @@ from agent.errors import CloudError, StoreError
 from agent.iotcore.async_client import Link
 from agent.iotcore.client_options import STOP_TIMEOUT, Connector, spacing
 from agent.store.files import disk
+from agent.store.names import CERTIFICATE, KEY, TRUST
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
@@ -390,9 +391,7 @@ def _delay(seconds: float) -> str:
 def _read(directory: Path) -> tuple[tuple[bytes, bytes], bytes]:
     try:
         with disk.directory(os.fspath(directory)) as fd:
-            key, certificate, trust = (
-                disk.read(fd, name, _MAX_FILE) for name in ("key.pem", "certificate.pem", "trust.pem")
-            )
+            key, certificate, trust = (disk.read(fd, name, _MAX_FILE) for name in (KEY, CERTIFICATE, TRUST))
     except FileNotFoundError as error:
         raise StoreError(f"{directory}/{error.filename} is missing.") from error
     return (key, certificate), trust

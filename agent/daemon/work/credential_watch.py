@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.daemon.hearing import Hearing
 from agent.daemon.loop import Alarm
+from agent.store.names import CURRENT, GENERATIONS, PREVIOUS
 from agent.system.clock import monotonic
 from agent.system.watches.inotify import Place, open_change_watch
 
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 SETTLE = 1.0  # seconds after the first sign: a copy is seldom one system call
 HALF = 30.0  # seconds in which a person who has replaced one file of a pair may replace the other
 
-_CURRENT, _GENERATIONS = "current", "generations"
-_OWN = frozenset({_CURRENT, "previous", _GENERATIONS})
+_OWN = frozenset({CURRENT, PREVIOUS, GENERATIONS})
 
 
 class CredentialWatch:
@@ -74,8 +74,8 @@ def _places(state_dir: Path) -> Iterable[Place]:
         yield Place(state_dir.parent, frozenset({state_dir.name}))
         return
     yield Place(state_dir, _OWN)
-    current = Path(os.path.realpath(state_dir / _CURRENT))
-    yield Place(state_dir / _GENERATIONS, frozenset({current.name}))
+    current = Path(os.path.realpath(state_dir / CURRENT))
+    yield Place(state_dir / GENERATIONS, frozenset({current.name}))
     yield Place(current)
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.store.names import CERTIFICATE, CREDENTIAL, CURRENT, GENERATIONS, KEY, MANIFEST, PREVIOUS, TRUST
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-LINKS = ("current", "previous")
+LINKS = (CURRENT, PREVIOUS)
 # What a set consists of, by way of the link that applications use.
-FILES = ("key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json")
+FILES = (KEY, CERTIFICATE, CREDENTIAL, TRUST, MANIFEST)
 
 
 def of(state_dir: Path, others: Iterable[Path]) -> str:
@@ -25,7 +27,7 @@ def of(state_dir: Path, others: Iterable[Path]) -> str:
     """
     own = (*(state_dir / name for name in LINKS), *(state_dir / link / name for link in LINKS for name in FILES))
     traces = (*(_trace(path, follow=False) for path in own), *(_trace(path, follow=True) for path in others))
-    directories = (state_dir, state_dir / "generations", *(state_dir / name for name in LINKS))
+    directories = (state_dir, state_dir / GENERATIONS, *(state_dir / name for name in LINKS))
     return "|".join((*map(_dress, directories), *traces))
 
 

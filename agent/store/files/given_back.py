@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from agent.errors import StoreError
 from agent.store.files import disk
+from agent.store.names import GENERATIONS
 from agent.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PARTS = ("generations", "trust")  # directories of the agent's own, with all that is in them
+_PARTS = (GENERATIONS, "trust")  # directories of the agent's own, with all that is in them
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DEPTH = 3  # directories, below the state directory; the agent makes no more
 

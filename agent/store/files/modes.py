@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from agent.core.frozen import frozen
 from agent.core.text import in_shell
 from agent.store.files.durable import DAMAGED
+from agent.store.names import CERTIFICATE, CREDENTIAL, GENERATIONS, KEY, MANIFEST, TRUST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-SECRET = frozenset({"key.pem", "credential.pem", "change.json", "change.json.damaged"})
-_PUBLIC = frozenset({"certificate.pem", "trust.pem", "manifest.json"})  # of a generation; else it may be a key's copy
+SECRET = frozenset({KEY, CREDENTIAL, "change.json", "change.json.damaged"})
+_PUBLIC = frozenset({CERTIFICATE, TRUST, MANIFEST})  # of a generation; else it may be a key's copy
 _WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -55,11 +56,11 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
     mode = stat.S_IMODE(own.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IRWXO):
         yield _open(state_dir, mode, "is open to", "g-w,o-rwx")
-    for path in (state_dir / "generations", *sorted(state_dir.glob("generations/*"))):
+    for path in (state_dir / GENERATIONS, *sorted(state_dir.glob(f"{GENERATIONS}/*"))):
         yield from _of_directory(path, own.st_uid, state_dir)
     for path in sorted(state_dir.glob("*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name in SECRET)
-    for path in sorted(state_dir.glob("generations/*/*")):
+    for path in sorted(state_dir.glob(f"{GENERATIONS}/*/*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name not in _PUBLIC)
     if secret is not None and os.access(secret, os.F_OK) and secret.is_file():  # no device's
         mode = stat.S_IMODE(secret.stat().st_mode)
@@ -86,9 +87,9 @@ def _open(path: Path, mode: int, does: str, change: str) -> Exposed:
 
 def _all_kept(state_dir: Path, owner: int) -> Iterator[Exposed]:
     mounted = bool(os.statvfs(state_dir).f_flag & os.ST_RDONLY)  # the look at the disk tells
-    for path in (state_dir, *sorted(state_dir.glob("*")), *sorted(state_dir.glob("generations/*"))):
+    for path in (state_dir, *sorted(state_dir.glob("*")), *sorted(state_dir.glob(f"{GENERATIONS}/*"))):
         yield from _kept(path, owner, stat.S_IRUSR | stat.S_IWUSR, told=mounted)
-    for path in sorted(state_dir.glob("generations/*/*")):
+    for path in sorted(state_dir.glob(f"{GENERATIONS}/*/*")):
         yield from _kept(path, owner, stat.S_IRUSR, told=mounted)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import StoreError
 from agent.store.files import disk, durable
+from agent.store.names import final_name
 from agent.system.peers import ADMINS, group_ids
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ConfirmationDirectory:
 
     def given(self, generation: int) -> bool:
         """See `agent.ports.Confirmations`."""
-        name = f"{generation:06d}"
+        name = final_name(generation)
         try:
             with self._open() as fd, disk.explained(f"look at {self._path}/{name}"):
                 return stat.S_ISREG(os.lstat(name, dir_fd=fd).st_mode)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError
 from agent.store.files import directories, disk, durable
+from agent.store.names import GENERATIONS, final_name
 from agent.store.sets import generations
-from agent.store.sets.links import GENERATIONS
 from agent.store.sets.readings import Readings
 from agent.system import descriptors
 
@@ -130,7 +130,7 @@ class GenerationDirectory:
         Raises:
             StoreError: It could not be erased; what is left is erased by the next recovery.
         """
-        durable.rename(self.fd, generations.final_name(number), generations.stage_name(number))
+        durable.rename(self.fd, final_name(number), generations.stage_name(number))
         generations.erase(self.fd, generations.stage_name(number))
 
     def _existing(self, number: int) -> int:

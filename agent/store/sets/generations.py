@@ -26,15 +26,11 @@ from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
 from agent.crypto import keys, x509
 from agent.errors import DamagedError, MaterialError, StoreError
 from agent.store.files import directories, disk, durable
+from agent.store.names import CERTIFICATE, CREDENTIAL, KEY, MANIFEST, TRUST, final_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-KEY = "key.pem"
-CERTIFICATE = "certificate.pem"
-CREDENTIAL = "credential.pem"
-TRUST = "trust.pem"
-MANIFEST = "manifest.json"
 REQUEST = "request.pem"  # beside the key in stages of version 0.1.0
 
 SECRET = frozenset({KEY, CREDENTIAL})
@@ -46,19 +42,14 @@ LAST = 999_999_999
 _NAME = re.compile(r"(\.?)(\d{6}|[1-9]\d{6,8})(\.rejected)?", re.ASCII)  # as the functions below write them
 
 
-def final_name(number: int) -> str:
-    """Return the name of a whole generation's directory."""
-    return f"{number:06d}"
-
-
 def stage_name(number: int) -> str:
     """Return the name of the directory in which a generation is filled."""
-    return f".{number:06d}"
+    return f".{final_name(number)}"
 
 
 def rejected_name(number: int) -> str:
     """Return the name of a generation that was set aside."""
-    return f"{number:06d}.rejected"
+    return f"{final_name(number)}.rejected"
 
 
 @frozen

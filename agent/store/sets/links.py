@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError, StoreError
 from agent.store.files import disk, durable
+from agent.store.names import CURRENT, GENERATIONS, PREVIOUS, final_name
 from agent.store.sets import generations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-CURRENT = "current"
-PREVIOUS = "previous"
-GENERATIONS = "generations"  # the directory that both point into
 
 _TARGET = re.compile(rf"{GENERATIONS}/([0-9]{{6,9}})")
 _MAX_TEXT = 4096  # bytes; what a file system without links writes in place of one is shorter
@@ -145,4 +142,4 @@ def _number(text: str) -> int | None:
 
 
 def _target(number: int) -> str:
-    return f"{GENERATIONS}/{generations.final_name(number)}"
+    return f"{GENERATIONS}/{final_name(number)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent.core.frozen import frozen
 from agent.errors import StoreError
 from agent.store.files import disk
+from agent.store.names import MANIFEST, final_name
 from agent.store.sets import generations
 from agent.system import clock
 
@@ -81,8 +82,8 @@ class Readings:
 def _states(dir_fd: int, number: int) -> tuple[disk.FileState, ...] | None:
     """Return how a generation looks from outside, or None where that cannot be told: reading it says why."""
     try:
-        with disk.directory(generations.final_name(number), dir_fd) as fd:
-            return (disk.state(fd), *(disk.state(fd, name) for name in (generations.MANIFEST, *generations.FILES)))
+        with disk.directory(final_name(number), dir_fd) as fd:
+            return (disk.state(fd), *(disk.state(fd, name) for name in (MANIFEST, *generations.FILES)))
     except (StoreError, FileNotFoundError):
         return None
 

@@ -12,17 +12,9 @@ from agent.core.values import Handmade, Salvaged
 from agent.crypto import keys, x509
 from agent.errors import DamagedError, MaterialError, StoreError
 from agent.store.files import disk
+from agent.store.names import CERTIFICATE, CREDENTIAL, KEY, TRUST, final_name
 from agent.store.sets import generations
-from agent.store.sets.generations import (
-    CERTIFICATE,
-    CREDENTIAL,
-    KEY,
-    MAX_FILE,
-    TRUST,
-    as_damage,
-    final_name,
-    manifest_in,
-)
+from agent.store.sets.generations import MAX_FILE, as_damage, manifest_in
 
 if TYPE_CHECKING:
     from agent.core.values import CredentialSet, Manifest, TrustBundle

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from agent.crypto import x509
 from agent.errors import DamagedError, MaterialError
 from agent.store.files import disk, durable
+from agent.store.names import CERTIFICATE, CREDENTIAL, KEY, final_name
 from agent.store.sets import generations
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RetiredKeys:
         if current is None or not self._directory.is_whole(current):
             return  # whatever is left may have to serve
         kept, listing = {current, *spared}, self._directory.listing()
-        owners = {number: self._certificate(generations.final_name(number)) for number in listing.final}
+        owners = {number: self._certificate(final_name(number)) for number in listing.final}
         useless = set(retired) - {owners.get(number) for number in kept}
         final = {number for number, certificate_id in owners.items() if certificate_id in useless}
         if self._links.previous_or_none() in final:
@@ -79,7 +80,7 @@ def _certificate(dir_fd: int, name: str) -> str:
         return ""
     try:
         with disk.directory(name, dir_fd) as fd:
-            facts, _ = x509.read_chain(disk.read(fd, generations.CERTIFICATE, generations.MAX_FILE))
+            facts, _ = x509.read_chain(disk.read(fd, CERTIFICATE, generations.MAX_FILE))
         return facts[0].sha256
     except (FileNotFoundError, DamagedError, MaterialError):
         manifest = generations.manifest_of(dir_fd, name)
@@ -88,7 +89,7 @@ def _certificate(dir_fd: int, name: str) -> str:
 
 def _destroy_in(dir_fd: int, name: str) -> None:
     with disk.directory(name, dir_fd) as fd:
-        for file in (generations.KEY, generations.CREDENTIAL):
+        for file in (KEY, CREDENTIAL):
             durable.overwrite(fd, file)
             durable.remove(fd, file)
         durable.sync(fd, f"the key in {name} was removed")

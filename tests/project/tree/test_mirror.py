@@ -149,6 +149,7 @@ COVERED_BY = {
     "sandbox/replies/topics": ("integration/front/test_publishing.py", "filters and what they match"),
     "sandbox/network/vending": ("unit/iotcore/test_https.py", "over the wire, by the agent's own connections"),
     "store/files/ownership": ("crash/test_owner.py", "a command of root's that is killed, as the owner of the store"),
+    "store/names": ("unit/store/sets/test_generations.py", "what generations and their files are called"),
     "store/sets/directory": ("unit/store/test_store.py", "generations are read and kept through the store"),
     "store/sets/other_sets": ("unit/store/test_store.py", "fallbacks are what recovery and rollback choose from"),
     "trust/repository_files": ("unit/trust/test_tuf_publisher.py", "what is published, and in which order"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.crypto import keys
 from agent.errors import AgentError
+from agent.store.names import CERTIFICATE, KEY
 from agent.store.sets import generations
 from agent.store.store import Store
 from support.crashkit.material import NOW
@@ -124,7 +125,7 @@ def check_consumer(path: Path, allowed: frozenset[int | None]) -> int | None:
     number = int(link.readlink().name)
     _require(number in allowed, f"generation {number} is current, and {_names(allowed)} is expected")
     try:
-        keys.credential_set((link / generations.KEY).read_bytes(), (link / generations.CERTIFICATE).read_bytes())
+        keys.credential_set((link / KEY).read_bytes(), (link / CERTIFICATE).read_bytes())
         with Store(path) as store:
             store.generation(number)
     except (OSError, AgentError) as error:

@@ -139,9 +139,9 @@ MUTANTS = (
     Mutant(
         name="half-erased-under-a-whole-name",
         breaks="A generation that is half erased must not bear the name of a whole one.",
-        old="durable.rename(…, generations.final_name(number), generations.stage_name(number))"
+        old="durable.rename(…, final_name(number), generations.stage_name(number))"
         " generations.erase(…, generations.stage_name(number))",
-        new="generations.erase(…, generations.final_name(number))",
+        new="generations.erase(…, final_name(number))",
         killers=("tests/unit/store/test_store.py::test_a_generation_that_is_half_erased_has_the_name_of_none",),
     ),
     Mutant(

@@ -17,6 +17,7 @@ from agent.core.change.records import decode_manifest, encode_manifest
 from agent.core.values import Generation, Provenance, TrustBundle, TrustSource
 from agent.errors import DamagedError, StoreError
 from agent.store.files.durable import Modes
+from agent.store.names import CREDENTIAL, KEY, MANIFEST, TRUST
 from agent.store.sets import generations, remains
 from agent.store.store import Store
 from support.crashkit.material import NOW, THING, material
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MODES = Modes()
-EVERY_FILE = (*generations.FILES, generations.MANIFEST)
+EVERY_FILE = (*generations.FILES, MANIFEST)
 
 
 def _prepare(folder: int, number: int = 1) -> None:
@@ -74,7 +75,7 @@ def test_preparing_keeps_no_staged_key_that_is_another(tmp_path: Path, folder: i
     """As one that rotted since: it is overwritten, the certificate's own is written, and the generation is whole."""
     other = material(2)
     generations.stage_key(folder, 1, other.key_pem, MODES)
-    with (tmp_path / ".000001" / generations.KEY).open("rb") as staged:
+    with (tmp_path / ".000001" / KEY).open("rb") as staged:
         _prepare(folder)
         assert staged.read() == bytes(len(other.key_pem))
     assert generations.read(folder, 1).credential == material(1).content
@@ -91,7 +92,7 @@ def test_preparing_twice_changes_nothing(tmp_path: Path, folder: int) -> None:
 def test_a_generation_is_not_prepared_over_a_damaged_one(tmp_path: Path, folder: int) -> None:
     """Nothing is repaired in place."""
     _prepare(folder)
-    (tmp_path / "000001" / generations.TRUST).write_bytes(b"x")
+    (tmp_path / "000001" / TRUST).write_bytes(b"x")
     with pytest.raises(DamagedError):
         _prepare(folder)
 
@@ -99,7 +100,7 @@ def test_a_generation_is_not_prepared_over_a_damaged_one(tmp_path: Path, folder:
 def test_one_file_holds_key_and_certificate(tmp_path: Path, folder: int) -> None:
     """Programs that must read both in one open get a matching pair."""
     _prepare(folder)
-    both = (tmp_path / "000001" / generations.CREDENTIAL).read_bytes()
+    both = (tmp_path / "000001" / CREDENTIAL).read_bytes()
     assert both == material(1).key_pem + material(1).content.certificate_pem
 
 
@@ -183,7 +184,7 @@ def test_a_directory_in_place_of_a_file_is_seen(tmp_path: Path, folder: int, fil
 def test_an_oversize_file_is_seen(tmp_path: Path, folder: int) -> None:
     """It is not read beyond its bound."""
     _prepare(folder)
-    (tmp_path / "000001" / generations.TRUST).write_bytes(b"x" * (generations.MAX_FILE + 1))
+    (tmp_path / "000001" / TRUST).write_bytes(b"x" * (generations.MAX_FILE + 1))
     assert "larger than" in _is_damaged(folder)
 
 
@@ -241,7 +242,7 @@ def test_a_generation_under_another_number_is_seen(tmp_path: Path, folder: int) 
 def test_a_manifest_that_names_other_files_is_seen(tmp_path: Path, folder: int) -> None:
     """Every file must be covered, and no other."""
     _prepare(folder)
-    path = tmp_path / "000001" / generations.MANIFEST
+    path = tmp_path / "000001" / MANIFEST
     manifest = decode_manifest(path.read_bytes(), "manifest.json")
     path.write_bytes(encode_manifest(replace(manifest, files={"key.pem": "0" * 64})))
     assert "does not name the right files" in _is_damaged(folder)
@@ -284,7 +285,7 @@ def test_a_staged_key_that_is_gone_or_damaged_is_said_to_be(tmp_path: Path, fold
     generations.stage_key(folder, 1, b"junk", MODES)
     with pytest.raises(DamagedError, match="is damaged"):
         generations.staged_key(folder, 1)
-    (tmp_path / ".000001" / generations.KEY).unlink()
+    (tmp_path / ".000001" / KEY).unlink()
     with pytest.raises(DamagedError, match="is missing"):
         generations.staged_key(folder, 1)
 

@@ -12,6 +12,7 @@ import pytest
 
 from agent.errors import DamagedError
 from agent.store.files import disk
+from agent.store.names import MANIFEST
 from agent.store.sets import generations, readings
 from agent.store.store import Store
 from agent.system import clock
@@ -96,7 +97,7 @@ TOUCHES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("file", [*generations.FILES, generations.MANIFEST])
+@pytest.mark.parametrize("file", [*generations.FILES, MANIFEST])
 @pytest.mark.parametrize("touch", TOUCHES)
 def test_a_generation_that_was_touched_is_read_again(
     store: Store, path: Path, reads: list[int], file: str, touch: str
@@ -107,7 +108,7 @@ def test_a_generation_that_was_touched_is_read_again(
     assert (store.generation(3).number, reads) == (3, [3, 3])
 
 
-@pytest.mark.parametrize("file", [*generations.FILES, generations.MANIFEST])
+@pytest.mark.parametrize("file", [*generations.FILES, MANIFEST])
 def test_damage_to_a_generation_that_was_read_is_seen(store: Store, path: Path, file: str) -> None:
     """A bit that another program flips, and a file that it takes away, each at the next look."""
     store.generation(3)
