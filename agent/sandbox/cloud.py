@@ -13,7 +13,7 @@ policies"); the registry, provisioning, jobs and shadows have modules of their o
 * Who is enrolled, rotated and retired is decided by the handlers that an operator deploys; see
   `agent.sandbox.services.stack`.
 
-Requests, jobs, shadows and pushed messages are behind one lock, so any thread may use them.
+Certificates, requests, jobs, shadows and pushed messages are behind one lock, so any thread may use them.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ class Cloud:
         """Make another claim certificate, active at once."""
         claim = self.authority.issue_claim(self._now())
         certificate = x509.load_pem_x509_certificate(claim.certificate_pem)
-        self.registry.add(certificate, Status.ACTIVE).policies = [CLAIM]
+        with self._lock:
+            self.registry.add(certificate, Status.ACTIVE).policies = [CLAIM]
         return claim
 
     def set_status(self, certificate_id: str, status: Status) -> None:
@@ -143,15 +144,21 @@ class Cloud:
         Raises:
             KeyError: There is no such certificate.
         """
-        self.registry[certificate_id].status = status
+        with self._lock:
+            self.registry[certificate_id].status = status
 
     def count(self, operation: Operation) -> int:
         """Return how often an operation was asked for, whatever came of it."""
         return sum(request.operation == operation for request in self.requests)
 
+    def entries(self) -> list[Entry]:
+        """Return the certificates that there are now, oldest first."""
+        with self._lock:
+            return list(self.registry.values())
+
     def certificates_of(self, thing_name: str) -> list[Entry]:
         """Return the certificates attached to a thing, oldest first."""
-        return [entry for entry in self.registry.values() if entry.thing_name == thing_name]
+        return [entry for entry in self.entries() if entry.thing_name == thing_name]
 
     def create_job(self, thing_name: str, document: Mapping[str, Any] | bytes, job_id: str | None = None) -> str:
         """Queue a job for a thing and return the job's id.
@@ -177,12 +184,8 @@ class Cloud:
         with self._lock:
             self._jobs.retry(thing_name, job_id)
 
-    def cancel_job(self, thing_name: str, job_id: str) -> None:
-        """Cancel a job, even one in progress; see `end_job`."""
-        self.end_job(thing_name, job_id, JobStatus.CANCELED)
-
-    def end_job(self, thing_name: str, job_id: str, status: JobStatus) -> None:
-        """End a job from the outside: CANCELED, TIMED_OUT, REMOVED.
+    def end_job(self, thing_name: str, job_id: str, status: JobStatus = JobStatus.CANCELED) -> None:
+        """End a job from the outside, even one in progress: CANCELED, TIMED_OUT, REMOVED.
 
         Raises:
             KeyError: There is no such job.
@@ -257,15 +260,16 @@ class Cloud:
 
     def authenticate(self, certificate_id: str) -> Entry | None:
         """Return the entry of an active certificate, or None: then hang up without a word."""
-        self.registry.expire_tokens()
-        entry = self.registry.get(certificate_id)
-        if entry is None or entry.status is not Status.ACTIVE:
-            return None
-        entry.connections += 1
-        if entry.revoke_at_connection is not None and entry.connections >= entry.revoke_at_connection:
-            entry.status = Status.REVOKED
-            return None
-        return entry
+        with self._lock:
+            self.registry.expire_tokens()
+            entry = self.registry.get(certificate_id)
+            if entry is None or entry.status is not Status.ACTIVE:
+                return None
+            entry.connections += 1
+            if entry.revoke_at_connection is not None and entry.connections >= entry.revoke_at_connection:
+                entry.status = Status.REVOKED
+                return None
+            return entry
 
     def may(self, entry: Entry, client_id: str, action: PolicyAction, value: str) -> bool:
         """Whether the policy lets this connection use a client id, publish to a topic or subscribe to a filter."""

@@ -122,17 +122,18 @@ class Console:
     def _find(self, given: Namespace) -> str:
         wanted: str = given.certificate
         if wanted != "current":
-            matches = [item for item in self._cloud.registry if item.startswith(wanted)]
+            known = (item.certificate_id for item in self._cloud.entries())
+            matches = [item for item in known if item.startswith(wanted)]
             if len(matches) != 1:
                 raise ValueError(f"{len(matches)} certificates begin with {wanted}")
             return matches[0]
-        active = [item for item in self._cloud.registry.values() if item.thing_name and item.status is Status.ACTIVE]
+        active = [item for item in self._cloud.entries() if item.thing_name and item.status is Status.ACTIVE]
         if not active:
             raise ValueError("no gateway has a certificate yet")
         return active[-1].certificate_id
 
     def _thing(self) -> str:
-        things = [item.thing_name for item in self._cloud.registry.values() if item.thing_name]
+        things = [item.thing_name for item in self._cloud.entries() if item.thing_name]
         if not things:
             raise ValueError("no gateway has enrolled yet")
         return things[-1]
@@ -241,7 +242,7 @@ class Console:
         return "\n".join(lines)
 
     def _cancel(self, given: Namespace) -> str:
-        self._cloud.cancel_job(self._thing(), given.job)
+        self._cloud.end_job(self._thing(), given.job)
         return f"{given.job} is canceled"
 
     def _desire(self, given: Namespace) -> str:
@@ -271,7 +272,7 @@ class Console:
     def _certificates(self, _given: Namespace) -> str:
         return "\n".join(
             f"{entry.certificate_id[:12]}  {entry.status:<18} {entry.thing_name or '-':<10} {' '.join(entry.policies)}"
-            for entry in self._cloud.registry.values()
+            for entry in self._cloud.entries()
         )
 
     def _requests(self, _given: Namespace) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Lock
 
 
 class Operation(StrEnum):
@@ -115,26 +116,28 @@ class Fault:
 
 
 class Faults:
-    """The faults in force, in the order they were added."""
+    """The faults in force, in the order they were added; any thread may use them."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
+        self._lock = Lock()
 
     def add(self, fault: Fault) -> None:
         """Let a fault strike from now on."""
-        self._faults.append(fault)
+        with self._lock:
+            self._faults.append(fault)
 
     def clear(self) -> None:
         """Let everything work again."""
-        self._faults.clear()
+        with self._lock:
+            self._faults.clear()
 
     def strike(self, operation: Operation) -> Fault | None:
         """Return the fault that strikes this operation now, and count it."""
-        for fault in self._faults:
-            if fault.operation is operation:
-                if fault.times is not None:
-                    fault.times -= 1
-                    if fault.times <= 0:
-                        self._faults.remove(fault)
-                return fault
-        return None
+        with self._lock:
+            fault = next((fault for fault in self._faults if fault.operation is operation), None)
+            if fault is not None and fault.times is not None:
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._faults.remove(fault)
+            return fault

@@ -162,7 +162,7 @@ def test_what_is_ours_and_wrong_is_rejected_and_what_is_anothers_is_left_alone(s
     assert not site.tap.bodies("/start-next")
     assert created(site) == asked
     for job_id in foreign:
-        site.cloud.cancel_job(THING, job_id)
+        site.cloud.end_job(THING, job_id)
 
 
 def test_a_job_that_is_announced_and_delivered_many_times_is_one_rotation(site: Site) -> None:
@@ -191,7 +191,7 @@ def test_a_job_cancelled_before_it_is_seen_is_not_carried_out(site: Site) -> Non
     asked = created(site)
     site.stop()
     job_id = site.rotation()
-    site.cloud.cancel_job(THING, job_id)
+    site.cloud.end_job(THING, job_id)
     site.start()
     site.settle()
     assert site.execution(job_id).status == JobStatus.CANCELED
@@ -208,7 +208,7 @@ def test_a_job_cancelled_while_another_change_is_in_flight_is_not_carried_out(ga
         site.reaches(job_id, JobStatus.IN_PROGRESS)
         site.settle()
         assert (site.status.get("change") or {}).get("phase") == "deployed"
-        site.cloud.cancel_job(THING, job_id)
+        site.cloud.end_job(THING, job_id)
         until(lambda: site.status.get("change") is None and site.up, "that change ends")
         site.settle()
         assert f"job:{job_id}:1" not in site.orders
@@ -248,7 +248,7 @@ def test_a_job_waits_for_its_window_and_is_forgotten_when_it_is_cancelled(site: 
     assert told["message"].startswith("Rotates between ")
     low, high = datetime.now(UTC) + 9 * DAY, datetime.now(UTC) + 12 * DAY
     until(lambda: low < (site.planned_at or low) < high, "the plan moves into the window")
-    site.cloud.cancel_job(THING, job_id)
+    site.cloud.end_job(THING, job_id)
     until(lambda: site.planned_at == ordinary, "the plan is what it was")
     assert site.execution(job_id).status == JobStatus.CANCELED
     assert created(site) == asked
@@ -377,4 +377,4 @@ def test_a_report_is_given_whatever_the_status_holds(site: Site) -> None:
         site.reload()
         until(lambda: not site.status.get("configuration_refused"), "the configuration is taken")
         if job_id and site.execution(job_id).status.pending:
-            site.cloud.cancel_job(THING, job_id)
+            site.cloud.end_job(THING, job_id)

@@ -179,7 +179,7 @@ def test_a_storm_of_jobs_gets_the_certificates_of_a_day_and_each_is_told_what_it
         assert [len(site.tap.bodies(f"/jobs/{job_id}/update")) for job_id in storm[4:]] == [1] * 8, "each is told once"
         assert site.cloud.count(Operation.CREATE) == 4
         for job_id in storm[3:]:
-            site.cloud.cancel_job(THING, job_id)
+            site.cloud.end_job(THING, job_id)
         site.settle()
         assert site.cloud.count(Operation.CREATE) == 4
 

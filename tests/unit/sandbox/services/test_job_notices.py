@@ -72,7 +72,7 @@ def test_the_end_of_one_of_two_jobs_leaves_the_other_next(gateway: JobGateway) -
     gateway.cloud.create_job(THING, ROTATE, "b")
     gateway.ask("b/update", status="IN_PROGRESS")
     gateway.since()
-    gateway.cloud.cancel_job(THING, "b")
+    gateway.cloud.end_job(THING, "b")
     (_, listed), (_, following) = gateway.since()
     assert listed["jobs"] == {"QUEUED": [summary("a")]}
     assert following["execution"]["jobId"] == "a"
@@ -130,9 +130,9 @@ def test_what_the_owner_cannot_mean_is_an_error(gateway: JobGateway) -> None:
         gateway.cloud.retry_job(THING, "a")
     with pytest.raises(ValueError, match="QUEUED is no end"):
         gateway.cloud.end_job(THING, "a", JobStatus.QUEUED)
-    gateway.cloud.cancel_job(THING, "a")
+    gateway.cloud.end_job(THING, "a")
     with pytest.raises(ValueError, match="has ended already: CANCELED"):
-        gateway.cloud.cancel_job(THING, "a")
+        gateway.cloud.end_job(THING, "a")
     with pytest.raises(KeyError):
         gateway.cloud.job("gw-2", "a")
     assert [job.status for job in gateway.cloud.jobs(THING)] == [JobStatus.CANCELED]
