@@ -81,7 +81,7 @@ class LocalCloud:
         self.broker = Mosquitto(directory)
         self.vending = VendingFront(partial(answer_of, cloud), self.issue_server(), host=host, address=address)
         self._tls = ServerTls(self.issue_server())
-        self._settings = threading.Lock()
+        self._tls_lock = threading.Lock()
         self._thread = LoopThread("local-iot-core", partial(self._served, address, patience))
 
     @property
@@ -103,7 +103,11 @@ class LocalCloud:
             AgentError: mosquitto is missing or does not start, or a port cannot be had.
         """
         self._thread.start()
-        self.vending.start()
+        try:
+            self.vending.start()
+        except BaseException:
+            self._thread.stop()
+            raise
 
     def stop(self) -> None:
         """Hang up on everybody and leave nothing behind; harmless when it does not run."""
@@ -139,18 +143,18 @@ class LocalCloud:
             intermediate: Put an intermediate between it and the server certificate, as AWS does.
         """
         issuer = authority.intermediate("Sandbox issuing CA", self.cloud.now) if intermediate else authority
-        with self._settings:
+        with self._tls_lock:
             self.endpoint_authority, self.issuer = authority, issuer
             self._change(server=self.issue_server())
 
     def change_server(self, key_pair: KeyPair) -> None:
         """Present another server certificate in new handshakes."""
-        with self._settings:
+        with self._tls_lock:
             self._change(server=key_pair)
 
     def set_tls(self, *, minimum: ssl.TLSVersion = DEFAULT_MINIMUM, maximum: ssl.TLSVersion = DEFAULT_MAXIMUM) -> None:
         """Allow other TLS versions in new handshakes."""
-        with self._settings:
+        with self._tls_lock:
             self._change(minimum=minimum, maximum=maximum)
 
     def take_down(self) -> None:

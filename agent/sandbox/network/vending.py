@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import TYPE_CHECKING, Any, cast
 
+from agent.errors import AgentError
 from agent.sandbox.replies.faults import Effect, Operation
 
 if TYPE_CHECKING:
@@ -98,9 +99,18 @@ class VendingFront:
         self.stop()
 
     def start(self) -> None:
-        """Listen, on the port of before if there was one."""
+        """Listen, on the port of before if there was one.
+
+        Raises:
+            AgentError: The port cannot be had.
+        """
         port = int(self.url.split("/")[2].rpartition(":")[2]) if self.url else 0
-        self._server = _Server(self, (self._address, port), self._context)
+        try:
+            self._server = _Server(self, (self._address, port), self._context)
+        except OSError as error:
+            raise AgentError(
+                f"The vending machine cannot listen on {self._address} port {port}: {error.strerror}"
+            ) from error
         self.url = f"https://{self._host}:{self._server.server_address[1]}{PATH}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL,), name="vending", daemon=True)
         self._thread.start()

@@ -49,6 +49,20 @@ def test_a_port_in_use_is_an_error_for_a_person(local: LocalCloud, cloud: Cloud,
     assert not folder.joinpath("mosquitto.sock").exists()
 
 
+def test_a_vending_machine_without_its_port_leaves_nothing_running(
+    local: LocalCloud, cloud: Cloud, tmp_path: Path
+) -> None:
+    """Neither the endpoint nor the broker that were up by then."""
+    before, folder = set(threading.enumerate()), tmp_path / "second"
+    folder.mkdir()
+    second = LocalCloud(cloud, folder)
+    second.vending.url = local.vending.url
+    with pytest.raises(AgentError, match=local.vending.url.split("/")[2].rpartition(":")[2]), second:
+        pass
+    assert set(threading.enumerate()) == before
+    assert not folder.joinpath("mosquitto.sock").exists()
+
+
 def test_a_missing_mosquitto_is_an_error_with_the_package_to_install(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
