@@ -1,6 +1,8 @@
 """The functions that AWS Lambda starts. What they do is in `agent.backend.handlers`; the account for it is made here.
 
 A function that cannot find out ends with an error: AWS IoT Core then registers nothing, and a rule's event comes again.
+What cannot be done is counted, too. An environment that is not what the template gives it shows in Lambda's `Errors`
+alone, since how and where to count is said there.
 """
 
 from __future__ import annotations
@@ -68,8 +70,7 @@ def audit(event: Mapping[str, Any], context: Any) -> None:
     Raises:
         BackendError: It could not be found out, or not be ordered.
     """
-    auditor = AwsAuditor(connect(OF_THE_SWEEP))
-    run(OF_THE_SWEEP, lambda account: audits.hear(event, account, auditor, _time_left(context)))
+    run(OF_THE_SWEEP, lambda account: audits.hear(event, account, auditor(), _time_left(context)))
 
 
 def sweep(event: Mapping[str, Any], context: Any) -> None:
@@ -116,11 +117,17 @@ def account(patience: CallPatience) -> Account:
     )
 
 
+@cache
+def auditor() -> AwsAuditor:
+    """Return Device Defender, met once for each sandbox of Lambda's."""
+    return AwsAuditor(connect(OF_THE_SWEEP))
+
+
 def run(patience: CallPatience, handle: Callable[[Account], Any]) -> Any:
     """Have a handler work in the account; count what it could not do.
 
     Raises:
-        BackendError: It could not be done.
+        BackendError: It could not be done; or, uncounted, the environment is not what the template gives it.
     """
     here = account(patience)
     try:

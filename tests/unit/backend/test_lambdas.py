@@ -12,11 +12,11 @@ import pytest
 
 from agent.backend import lambdas
 from agent.backend.aws.auditor import AwsAuditor
-from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_SWEEP
+from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_SWEEP, CallPatience, Clients, connect
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.aws.signer import AwsSigner
 from agent.backend.decide.census import COUNTED
-from agent.backend.errors import MisconfiguredError
+from agent.backend.errors import MisconfiguredError, UnavailableError
 from agent.backend.handlers import audits, signing
 from agent.backend.handlers import sweep as sweeps
 from agent.backend.handlers.census import census
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
 @pytest.fixture(name="world")
 def _world() -> Iterator[AwsWorld]:
     """An account, which the functions find by their environment."""
-    lambdas.account.cache_clear()
+    made = (lambdas.account, lambdas.auditor)
+    for function in made:
+        function.cache_clear()
     with emulated():
         yield AwsWorld()
-    lambdas.account.cache_clear()
+    for function in made:
+        function.cache_clear()
 
 
 class Context:
@@ -113,6 +116,32 @@ def test_a_function_that_cannot_do_it_counts_that_and_ends_with_an_error(
     (line,) = (json.loads(text) for text in capsys.readouterr().out.splitlines())
     assert line["Faults"] == 1
     assert line["error"] == "MisconfiguredError"
+
+
+def test_audits_are_read_with_the_same_clients_and_a_fault_with_them_is_counted(
+    world: AwsWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making clients takes longer than asking with them; that they cannot be made is a fault like any other."""
+    defender, made = Defender(world), list[Clients]()
+
+    def fail(_: CallPatience) -> Clients:
+        raise UnavailableError("There are no credentials.")
+
+    def succeed(patience: CallPatience) -> Clients:
+        made.append(connect(patience))
+        defender.attend(made[-1].iot)
+        return made[-1]
+
+    event = {"Records": [{"body": json.dumps({"taskId": "a-1"})}]}
+    lambdas.account(OF_THE_SWEEP)
+    monkeypatch.setattr(lambdas, "connect", fail)
+    with pytest.raises(UnavailableError):
+        lambdas.audit(event, Context())
+    assert json.loads(capsys.readouterr().out)["Faults"] == 1
+    monkeypatch.setattr(lambdas, "connect", succeed)
+    for _ in range(2):
+        lambdas.audit(event, Context())
+    assert len(made) == 1
 
 
 def test_a_stack_whose_signer_is_gone_sells_certificates_of_aws(world: AwsWorld) -> None:
