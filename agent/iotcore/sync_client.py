@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 # What of a failed attempt sounds as if the certificate were to blame, also where the server never asked for one.
 _OF_A_CERTIFICATE = frozenset({Code.TLS_ALERT, Code.HUNG_UP, Code.CONNACK_TIMEOUT, Code.NOT_AUTHORISED})
 _LOOK = 0.05  # seconds between two looks at whether a wait is over
-_BROKEN_OFF = {Code.SESSION_LOST: True, Code.NOT_SENT: False}  # what a request that was cut off meets: had it left?
+# What a request that was cut off meets: had it left?
+_BROKEN_OFF: dict[str, bool] = {Code.SESSION_LOST: True, Code.NOT_SENT: False}
 
 
 class BrokerSession:
