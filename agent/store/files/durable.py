@@ -60,7 +60,7 @@ def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool
         StoreError: It exists, or could not be written whole; what was written is removed again.
     """
     mode = modes.secret_mode if secret else modes.public_mode
-    _write_dressed(dir_fd, name, data, lambda fd: _set_mode(fd, mode))
+    _write_dressed(dir_fd, name, data, lambda fd: _give_mode(fd, mode))
 
 
 def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None], *, lasting: bool = True) -> None:
@@ -86,10 +86,10 @@ def set_mode(fd: int, mode: int, name: str) -> None:
         StoreError: It is not permitted.
     """
     with disk.explained(f"change the mode of {name}"):
-        _set_mode(fd, mode)
+        _give_mode(fd, mode)
 
 
-def _set_mode(fd: int, mode: int) -> None:
+def _give_mode(fd: int, mode: int) -> None:
     if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
         os.fchmod(fd, mode)
 
@@ -119,8 +119,7 @@ def replace_unsettled(dir_fd: int, name: str, data: bytes, modes: Modes, *, secr
     """
     temporary = cleared(dir_fd, name)
     write_new(dir_fd, temporary, data, modes, secret=secret)
-    with disk.explained(f"put {name} in place", dir_fd):
-        _move_into_place(dir_fd, temporary, name)
+    _move_into_place(dir_fd, temporary, name)
 
 
 def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
@@ -130,9 +129,8 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
         StoreError: It was not replaced.
     """
     temporary = cleared(dir_fd, name)
-    _write_dressed(dir_fd, temporary, data, lambda fd: _set_mode(fd, modes.public_mode), lasting=False)
-    with disk.explained(f"write {name}", dir_fd):
-        _move_into_place(dir_fd, temporary, name)
+    _write_dressed(dir_fd, temporary, data, lambda fd: _give_mode(fd, modes.public_mode), lasting=False)
+    _move_into_place(dir_fd, temporary, name)
 
 
 def beside(name: str) -> str:
@@ -180,12 +178,16 @@ def _move_into_place(dir_fd: int, old: str, new: str) -> None:
 
     What is neither a link nor of the kind that replaces it is moved out of the way and kept: a directory comes from a
     backup that followed links, a pipe, a socket or a device is another program's. Where nothing can be renamed over, as
-    where a file system is mounted on it, what had the old name is removed, and the OSError goes on.
+    where a file system is mounted on it, what had the old name is removed.
+
+    Raises:
+        StoreError: What had the new name still has it.
     """
     try:
-        _make_way(dir_fd, old, new)
-        move_unsynced(dir_fd, old, new)
-    except (OSError, StoreError):
+        with disk.explained(f"put {new} in place", dir_fd):
+            _make_way(dir_fd, old, new)
+            move_unsynced(dir_fd, old, new)
+    except StoreError:
         with contextlib.suppress(OSError):
             os.unlink(old, dir_fd=dir_fd)
         raise
@@ -247,7 +249,8 @@ def point(dir_fd: int, name: str, target: str) -> None:
     """
     temporary = cleared(dir_fd, name)
     link_unsynced(dir_fd, temporary, target)
-    _move_over(dir_fd, temporary, name, _move_into_place)
+    _move_into_place(dir_fd, temporary, name)
+    sync(dir_fd, f"{name} was put in place")
 
 
 def rename(dir_fd: int, old: str, new: str) -> None:
@@ -275,14 +278,14 @@ def put_away(dir_fd: int, name: str, kept: str) -> str:
         StoreError: It could not be moved.
     """
     names_left = chain((kept,), (f"{kept}.{number}" for number in count(2)))
-    free = next(other for other in names_left if not disk.exists(dir_fd, other))
-    _move_over(dir_fd, name, free)
-    return free
+    unused = next(other for other in names_left if not disk.exists(dir_fd, other))
+    _move_over(dir_fd, name, unused)
+    return unused
 
 
-def _move_over(dir_fd: int, old: str, new: str, move: Callable[[int, str, str], None] = move_unsynced) -> None:
+def _move_over(dir_fd: int, old: str, new: str) -> None:
     with disk.explained(f"put {new} in place" if old.startswith(TEMPORARY) else f"rename {old} to {new}", dir_fd):
-        move(dir_fd, old, new)
+        move_unsynced(dir_fd, old, new)
     sync(dir_fd, f"{new} was put in place")
 
 
@@ -342,7 +345,7 @@ def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
     with disk.explained(f"add a line to {name}", dir_fd):
         fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
-            _set_mode(fd, modes.public_mode)
+            _give_mode(fd, modes.public_mode)
             end = os.lseek(fd, 0, os.SEEK_END)
             if end == 0:
                 os.fsync(dir_fd)
