@@ -23,8 +23,10 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made
 
 
 @pytest.fixture(autouse=True)
-def _the_same_bytes_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_what_is_decoded(monkeypatch)
+def _the_same_bytes_are_decoded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:  # not the test's own, which is undone before its gateway ends
+        keep_what_is_decoded(patch)
+        yield
 
 
 @contextmanager

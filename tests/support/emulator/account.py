@@ -92,7 +92,7 @@ class Account:
                 process.wait(20)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        for _ in range(600):
+        for _ in range(6000):  # five minutes: it reads all of boto3 first, which a new environment has not compiled
             assert process.poll() is None, (self.directory / "emulator.log").read_text()
             with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_ministack/health"):
                 return
