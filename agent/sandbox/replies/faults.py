@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import Lock
+from threading import RLock
 
 
 class Operation(StrEnum):
@@ -120,7 +120,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
-        self._lock = Lock()
+        self._lock = RLock()
 
     def add(self, fault: Fault) -> None:
         """Let a fault strike from now on."""
