@@ -1,6 +1,6 @@
 """Every name that the code in the account shares with the stack's template, the operator's command and the agent.
 
-What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no layer, no dependency):
+What runs, as `Handler` of a Lambda function (python3.13, no layer, no dependency):
 
 * ``agent.backend.lambdas.hook``: the pre-provisioning hook of both templates, payload version "2020-04-01"; 5 s
 * ``agent.backend.lambdas.retire``: a rule on `RETIRE_FILTER`, asynchronously; 30 s, which must stay below `LEASE`. Also
@@ -9,7 +9,7 @@ What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no
 * ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
 * ``agent.backend.lambdas.audit``: a queue with Device Defender's notifications, where the stack has it; 900 s
 * ``agent.backend.provider.sign``: AWS IoT Core's certificate provider, where the stack has it, and the vending machine;
-  5 s. It alone has a dependency, `cryptography`, and a zip of its own
+  5 s. It alone has a dependency, `cryptography`, and a zip of its own, for x86_64
 
 Environment: the attributes of `agent.backend.settings.StackSettings` are read from the variables of `Variable`.
 

@@ -1,7 +1,7 @@
 """What the cloud's side knows of a gateway: frozen values, as they are read, decided upon and written back.
 
-A row says in `version` how often it was written; what is written says which version it follows (`ports.Store`). So each
-decision rests on the row that it saw, however often and in whatever order its event is delivered.
+A row says in `version` how often it was written; what is written says which version it follows (`ports.StackStore`). So
+each decision rests on the row that it saw, however often and in whatever order its event is delivered.
 
 AWS is the truth about a certificate; its row is a note of what was seen and done, and may be missing.
 """

@@ -114,7 +114,7 @@ class AwsStore:
                 Key={"serial": items.text(f"tally#{name}")},
                 UpdateExpression="ADD times :times SET expires_at = :end",
                 ExpressionAttributeValues={":times": items.number(times), ":end": items.instant(end + _AFTERWARDS)},
-                ReturnValues="ALL_NEW",  # UPDATED_NEW may leave out what 0 was added to,
+                ReturnValues="ALL_NEW",  # UPDATED_NEW may leave out what 0 was added to
             )
         return int(answer["Attributes"]["times"]["N"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from agent.backend import names, settings
 from agent.backend.decide import vending
 from support.aws.stack import Stack, statements
@@ -62,6 +64,12 @@ def test_the_signer_is_done_in_the_time_that_aws_waits(stack: Stack) -> None:
     assert signer["MemorySize"] >= 1024
     assert signer["Architectures"] == ["x86_64"]
     assert stack.template["Resources"]["Sign"]["Properties"]["Code"]["S3Key"] == {"Ref": "SignerCodeKey"}
+
+
+def test_the_functions_run_on_what_the_code_says(stack: Stack) -> None:
+    """`agent.backend.names` is where their runtime is read of."""
+    runtimes = {item["Runtime"] for item in stack.of_type("AWS::Lambda::Function").values()}
+    assert set(re.findall(r"python[\d.]+", str(names.__doc__))) == runtimes
 
 
 def test_the_signer_uses_the_stacks_own_keys_and_for_certificates_alone(stack: Stack) -> None:
