@@ -232,9 +232,8 @@ class Stack:
             for later in (ahead, ahead + _HOUR):
                 sweep.sweep(replace(self._account, now=partial(self._later, later)), lambda: _HOUR, lambda _: None)
             return [
-                f"{str(about.get('certificateId'))[:12]}  {metric}: {about[REASON]}"
+                f"{str(about['certificateId'])[:12]}  {metric}: {about[REASON]}"
                 for metric, _, about in self.outbox.counted[told:]
-                if REASON in about  # the census of the account has none
             ]
 
     def audit(self, certificate_id: str, check: Check) -> str:
