@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.backend.decide.orders import JobPlan
 from agent.backend.handlers import orders
@@ -14,6 +14,7 @@ from agent.fleet.decide import rotation
 from agent.fleet.errors import UsageError
 
 if TYPE_CHECKING:
+    from agent.backend.decide.orders import Pace
     from agent.fleet.task import OperatorTask
 
 _AT_ONCE = timedelta(hours=1)  # the window of a wish that names none: the gateways choose their places in it
@@ -40,7 +41,7 @@ def rotate(task: OperatorTask) -> Exit:
     return _order(task, plan, window)
 
 
-def _order_group(task: OperatorTask, pace: Any, window: rotation.Window | None) -> Exit:
+def _order_group(task: OperatorTask, pace: Pace, window: rotation.Window | None) -> Exit:
     group = task.arguments.group
     if not task.fleet.is_group(group):
         raise UsageError(f"There is no thing group {group}. Nothing was ordered.")
@@ -50,7 +51,7 @@ def _order_group(task: OperatorTask, pace: Any, window: rotation.Window | None) 
     return _order(task, JobPlan(orders=(order,), skipped={}), window, group)
 
 
-def _plan(task: OperatorTask, pace: Any) -> JobPlan:
+def _plan(task: OperatorTask, pace: Pace) -> JobPlan:
     names = sorted(set(task.arguments.things)) or _searched(task)
     things = task.watched(names, "Things looked at", len(names))
     return orders.plan(things, _task_of(task), task.arguments.reason, task.fleet.registry, pace)

@@ -53,23 +53,21 @@ class Promise:
     by_another: bool = False
 
 
-def kept(said: Promise, before: Promise | None, now: datetime) -> Promise:
+def kept(said: Promise, before: Promise, now: datetime) -> Promise:
     """Return what stands where an order says one thing, and the one before, which was interrupted, has said another.
 
     Its end is in the certificate that may be registered already. A moment that has passed was no overlap for those who
     must know the CA, and certificates of the old one are younger than it: the new order's stands.
     """
-    if before is None:
-        return said
     return before if before.signs_from > now else replace(before, signs_from=said.signs_from)
 
 
-def not_continued(before: Promise | None, said: Promise, number: int, key: str) -> str:
+def not_continued(before: Promise, said: Promise, number: int, key: str) -> str:
     """Return why an order does not go on with the key that another one has made, or nothing.
 
     A CA has one certificate: one of its own may be registered already, or a root may be signing the request.
     """
-    if before is None or before.by_another is said.by_another:
+    if before.by_another is said.by_another:
         return ""
     meant = "a root of yours is to sign: --csr prints its request, --certificate takes in what the root has made of it"
     if not before.by_another:

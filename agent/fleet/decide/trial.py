@@ -241,7 +241,7 @@ def entry(fact: Fact, seen: TrialSeen, at: datetime, secrets: Collection[str]) -
 
 def not_tried() -> str:
     """Return the end of a transcript: what it says nothing of."""
-    return "\n## the rest: not tried\n\n" + "".join(f"* {line}\n" for line in _rest(FACTS))
+    return f"\n## the rest: {FactOutcome.NOT_TRIED}\n\n" + "".join(f"* {line}\n" for line in _rest(FACTS))
 
 
 def _rest(facts: Iterable[Fact]) -> list[str]:

@@ -62,7 +62,6 @@ def test_what_an_interrupted_order_has_said_stands() -> None:
     """Its end always; its beginning as long as that is to come, since an overlap that has passed is none."""
     before = Promise(signs_from=NOW + 7 * DAY, ends=NOW + 10 * YEAR)
     said = Promise(signs_from=NOW + 9 * DAY, ends=NOW + 3 * YEAR)
-    assert own_ca.kept(said, None, NOW) == said
     assert own_ca.kept(said, before, NOW + HOUR) == before
     assert own_ca.kept(said, before, NOW + 8 * DAY) == replace(before, signs_from=said.signs_from)
 
@@ -70,15 +69,13 @@ def test_what_an_interrupted_order_has_said_stands() -> None:
 @pytest.mark.parametrize(
     ("before", "order", "told"),
     [
-        (None, SELF, ""),
-        (None, ROOTED, ""),
         (ROOTED, ROOTED, ""),
         (SELF, SELF, ""),
         (ROOTED, SELF, "--certificate takes in"),
         (SELF, ROOTED, "signs itself"),
     ],
 )
-def test_a_key_is_of_a_root_or_signs_itself(before: Promise | None, order: Promise, told: str) -> None:
+def test_a_key_is_of_a_root_or_signs_itself(before: Promise, order: Promise, told: str) -> None:
     """An order of the other kind says how the first one is completed, and how it is given up."""
     found = own_ca.not_continued(before, order, 1, "key-1")
     assert told in found
