@@ -6,7 +6,7 @@
     ├── UnavailableError      AWS did not answer, or puts off: nothing is decided, the same event comes again
     ├── ChangedError          what was decided upon is not so any more: read and decide again
     └── MisconfiguredError    the stack is not right: a permission, a table or a policy is missing; a person must act
-    NotSignedError            a verdict that has no other way to be told: what is asked for is not done
+    NotSignedError            a refusal, raised because a certificate provider cannot answer no
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MisconfiguredError(BackendError):
 
 
 class NotSignedError(Exception):
-    """A request for a certificate is refused; asking again with the same one is in vain.
+    """A request for a certificate is refused; the same request would be refused again.
 
-    An error, because a certificate provider has no answer that says no (see `handlers.signing`).
+    It is raised, because a certificate provider cannot answer no (see `handlers.signing`).
     """

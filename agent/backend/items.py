@@ -92,7 +92,7 @@ def signer_of(item: Item) -> Signer:
 
 
 def shard(certificate_id: str) -> str:
-    """Return the part of the index that a certificate waits in: one part alone would be hot on a day of many."""
+    """Return the part of the index that a certificate waits in: a single part would be throttled on a day of many."""
     return DUE_SHARDS[crc32(certificate_id.encode()) % len(DUE_SHARDS)]
 
 

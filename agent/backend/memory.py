@@ -1,4 +1,4 @@
-"""The ports in memory: for tests, and for a rehearsal of the account without one.
+"""The ports in memory: for tests, and for a rehearsal without an AWS account.
 
 The registry refuses what AWS IoT Core refuses, in its own order ("X.509 client certificates", developer guide; API
 reference of each call): a certificate is deleted when it is INACTIVE and attached to no thing, an exclusive one has one

@@ -1,7 +1,7 @@
 """What the functions count, as lines of their log from which CloudWatch makes metrics.
 
 Source: "Embedded metric format specification", Amazon CloudWatch user guide. What a count was about stands beside it as
-properties of the same line, for Logs Insights. It is no dimension: each value of one is a metric that costs.
+properties of the same line, for Logs Insights. It is no dimension: each value of one is another metric to pay for.
 """
 
 from __future__ import annotations

@@ -29,5 +29,5 @@ def sign(event: Mapping[str, Any], _: object) -> dict[str, Any]:
 
 @cache
 def keys() -> AwsKeys:
-    """Return the keys, met once for each sandbox of Lambda's."""
+    """Return the keys, made once for each execution environment of Lambda."""
     return AwsKeys(client("kms", OF_THE_HOOK))

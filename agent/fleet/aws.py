@@ -44,7 +44,7 @@ _THROTTLED = {
     "TooManyRequestsException",
 }  # fmt: skip
 _WRITTEN_MEANWHILE = ("PutItem", "ConditionalCheckFailedException")
-_QUOTA = "LimitExceededException"  # of what there may be, not of requests: asking again changes nothing
+_QUOTA = "LimitExceededException"  # a quota of resources, not of requests: asking again changes nothing
 _NOT_OFFERED = {"InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"}
 _NOT_IMPLEMENTED = 501
 _ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
@@ -103,7 +103,7 @@ class Fleet:
     """
 
     def __init__(self, stack: DeployedStack, session: Any) -> None:
-        """Meet the account of a session."""
+        """Open the clients of a session."""
         # An operator's verb may wait: it slows down when it is throttled, and the fleet's own calls go first.
         config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "total_max_attempts": 8})
         self.stack = stack
@@ -193,7 +193,7 @@ class Fleet:
         return self.stack.iot_arn("cert", certificate_id)
 
     def index_things(self, configuration: Mapping[str, Any]) -> None:
-        """Have fleet indexing of things be so, and nothing else (UpdateIndexingConfiguration)."""
+        """Set how things are indexed, and change nothing else (UpdateIndexingConfiguration)."""
         self.iot.update_indexing_configuration(thingIndexingConfiguration=configuration)
 
     def endpoint(self) -> str:

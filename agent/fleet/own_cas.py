@@ -71,7 +71,7 @@ class OwnCas:
         return max(mine, key=lambda item: item.created, default=None)
 
     def make_key(self, number: int, promise: Promise) -> CaKey:
-        """Make a CA's key, which bears whose it is and what was said of the CA (CreateKey)."""
+        """Make a CA's key, with tags that name the stack and hold the promise about the CA (CreateKey)."""
         tags = {
             KEY_TAG: self._prefix,
             KEY_FROM_TAG: promise.signs_from.astimezone(UTC).strftime(_INSTANT),
@@ -128,7 +128,10 @@ class OwnCas:
             self._kms.disable_key(KeyId=key)
 
     def root(self, key: CaKey, number: int) -> Signed:
-        """Return the certificate of a CA: the same one for the same key, since both of its ends are the key's."""
+        """Return the certificate of a CA.
+
+        Its validity follows from the key, so a repeated order yields the same certificate.
+        """
         begin = key.created.astimezone(UTC).replace(microsecond=0) - _DAY
         unsigned = signing.root(self.public_key(key), self.name(number), begin, key.promise.ends - begin)
         return self._signed(unsigned, key.key_id)
@@ -152,9 +155,9 @@ class OwnCas:
     # -- CA certificates -----------------------------------------------------------------------------------------------
 
     def register(self, ca: Signed, key: str, now: datetime) -> None:
-        """Make a CA known to AWS IoT, ACTIVE, where no certificate of it registers itself (RegisterCACertificate).
+        """Register a CA with AWS IoT as ACTIVE, without automatic registration of certificates (RegisterCACertificate).
 
-        What is vended cannot be registered without, and no audit would tell of the CA's end.
+        Without that, a vended certificate cannot be registered, and no audit reports the CA's end.
 
         Raises:
             AccountError: AWS IoT does not know it afterwards by its fingerprint, or not as ACTIVE.
@@ -238,10 +241,10 @@ class OwnCas:
         return made
 
     def hold(self, provider: Mapping[str, str], function: str) -> None:
-        """Hold the stack's provider to the name by which it may call the function.
+        """Check that the provider has the ARN that the function's permission names; else remove it.
 
         Raises:
-            AccountError: It has another one, which the function's permission does not know; it is not asked any more.
+            AccountError: It had another ARN, by which it may not call the function, and was removed.
         """
         made = provider["certificateProviderArn"]
         if made != self._fleet.stack.iot_arn("certificateprovider", self._prefix):

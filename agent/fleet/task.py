@@ -31,7 +31,7 @@ class OperatorTerminal:
 
     Attributes:
         now: The present time.
-        chance: Returns that many bytes of it.
+        chance: Returns a number of random bytes.
         answer: Asks the operator a question and returns what was typed; None where there is no terminal.
         pause: Waits for some seconds.
         progress: Shows how far long work has come, in place of what it showed before.

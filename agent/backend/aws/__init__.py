@@ -1,1 +1,1 @@
-"""The ports over boto3, which the Lambda runtime brings along: the only room that meets it."""
+"""The ports by boto3, which the Lambda runtime includes. No other package of `agent.backend` imports it."""

@@ -1,6 +1,6 @@
 """Device Defender's audits by the control plane API of AWS IoT.
 
-An audit is kept for 90 days; one that is not known, or not any more, has found nothing.
+An audit is kept for 90 days; one that AWS does not know, or no longer, has no findings.
 """
 
 from __future__ import annotations

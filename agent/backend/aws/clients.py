@@ -45,7 +45,7 @@ class CallPatience:
     mode: str = "standard"
 
 
-# AWS gives the hook five seconds in all; the others are waited for by no one but a gateway that asks again.
+# AWS gives the hook five seconds in all; for the others only a gateway waits, and it asks again.
 OF_THE_HOOK = CallPatience(connect=0.5, read=1.0, attempts=2)
 OF_RETIREMENTS = CallPatience(connect=1.0, read=3.0, attempts=3)
 OF_THE_SWEEP = CallPatience(connect=2.0, read=10.0, attempts=6, mode="adaptive")
@@ -92,7 +92,7 @@ def asking(changed: Collection[str] = ()) -> Iterator[None]:
         changed: The codes of errors by which a service says that something is not as it was read.
 
     Raises:
-        UnavailableError: No answer, or one that puts off.
+        UnavailableError: No answer, or one that AWS is overloaded or has failed.
         ChangedError: One of the codes in `changed`; a `GoneError` where that is one of `MISSING`.
         MisconfiguredError: Any other refusal.
     """

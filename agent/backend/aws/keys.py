@@ -1,4 +1,4 @@
-"""Keys of CAs in AWS KMS, by its API: each is made there, and leaves it never."""
+"""Keys of CAs in AWS KMS, by its API: each is made there and never leaves it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.backend.aws.clients import asking
 
-_ALGORITHM = "RSASSA_PKCS1_V1_5_SHA_256"  # the one whose signature is the same each time; see `decide.signing`
+_ALGORITHM = "RSASSA_PKCS1_V1_5_SHA_256"  # its signature of the same digest is the same each time; see `decide.signing`
 
 
 class AwsKeys:

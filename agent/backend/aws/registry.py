@@ -74,7 +74,7 @@ class AwsRegistry:
         return ShadowReport()
 
     def everything(self) -> Iterator[Certificate]:
-        """Yield each certificate, page by page, since a fleet of them fits into no function (ListCertificates)."""
+        """Yield each certificate, page by page: a function cannot hold all of a fleet (ListCertificates)."""
         pages = self._iot.get_paginator("list_certificates").paginate(PaginationConfig={"PageSize": _PAGE})
         with asking():
             for page in pages:
@@ -136,7 +136,7 @@ class AwsRegistry:
             self._iot.update_certificate(certificateId=certificate_id, newStatus=Status.INACTIVE.value)
 
     def make_thing(self, thing: str) -> None:
-        """Make a thing (CreateThing); one that has attributes or a type already is another one to AWS, and stays."""
+        """Make a thing (CreateThing); one that has attributes or a type is a conflict to AWS, and stays as it is."""
         with suppress(ChangedError), asking({"ResourceAlreadyExistsException"}):
             self._iot.create_thing(thingName=thing)
 

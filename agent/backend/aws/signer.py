@@ -26,7 +26,7 @@ class AwsSigner:
         return self._connect()
 
     def sign(self, csr: str, caller: str) -> str | None:
-        """Ask as AWS IoT Core does; that a request is refused is told by the kind of error."""
+        """Ask as AWS IoT Core does. The type of the function's error says that the request is refused."""
         with asking():
             answer = self._functions.invoke(
                 FunctionName=self._name, Payload=json.dumps(signer_event(csr, caller)).encode()

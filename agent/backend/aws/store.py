@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FAILED = {"ConditionalCheckFailedException"}
-_AFTERWARDS = timedelta(days=2)  # until a row that has done its duty goes
+_AFTERWARDS = timedelta(days=2)  # for which a row is kept after its end
 
 
 class AwsStore:

@@ -4,7 +4,7 @@
   lock a gateway out. Until then it buys up to `MOST_CLAIMS` certificates, all for the same thing.
 * The same certificate is admitted again at any time, since its registration may be repeated; but not once it was
   retired, because registration makes it active.
-* The gateway hears of no reason. Unknown serial number, wrong token and spent token look alike, and are compared alike.
+* The gateway is told no reason. Unknown serial number, wrong token and spent token look alike, and are compared alike.
 * A shadow is believed about a certificate that the token bought, and about no other.
 """
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 MOST_CLAIMS = 5
 LONGEST_TOKEN = 256  # characters
 
-# The row of a certificate that nothing more is heard of: AWS deletes one that is not registered within an hour. A row
-# with a serial number does not go by itself: that this is blocked, or has spent its token, is found by way of it alone.
+# How long the row is kept of a certificate that is never seen in use: AWS deletes one that is not registered within an
+# hour. A row with a serial number is kept: only it leads to the serial number, which may be blocked or have spent its
+# token.
 UNPROVEN = timedelta(days=30)
 
 _NOBODY = hashlib.sha256(b"the token of a serial number that is not known").hexdigest()
@@ -66,12 +67,12 @@ class KnownSerial:
 
 
 def fingerprint(serial: str, token: str) -> str:
-    """Return what a token is known by, so that the table is no list of tokens."""
+    """Return the hash that the table has of a token, so that the table reveals no token."""
     return hashlib.sha256(f"{serial}\0{token}".encode()).hexdigest()
 
 
 def wants_report(asked: Enrolment, known: KnownSerial) -> bool:
-    """Whether it matters what the shadow reports: another certificate is wanted, and no use of the last is known."""
+    """Whether it matters what the shadow reports: another certificate is asked for, and no use of the last is known."""
     device = known.device
     return (
         device is not None
@@ -179,7 +180,7 @@ def _spent(why: str) -> Decision:
 
 
 def has_token(asked: Enrolment, device: Device | None) -> bool:
-    """Whether the token is that of the serial number; it takes as long for one that is not known."""
+    """Whether the token is that of the serial number; this takes the same time for an unknown serial number."""
     sound = is_name(asked.serial) and is_certificate_id(asked.certificate_id)
     sound = sound and 0 < len(asked.token) <= LONGEST_TOKEN and asked.token.isprintable()
     expected = (device.token_sha256 if device else "") or _NOBODY

@@ -74,7 +74,7 @@ class AuditedCertificate:
 
 
 def at_once(finding: AuditFinding, record: Record | None, now: datetime) -> Left | None:
-    """Return why a finding is left, where AWS need not be asked for that: a fleet of short lives is found every day."""
+    """Return why a finding is left, where that needs no question to AWS: a fleet of short lives is found every day."""
     if finding.suppressed:
         return Left.SUPPRESSED
     issued = record.issued_at if record else None
@@ -104,7 +104,7 @@ def judge(finding: AuditFinding, seen: AuditedCertificate, now: datetime) -> Lef
 
 
 def _in_use(seen: AuditedCertificate) -> str:
-    """Return the certificate that the thing uses: by its own word where that can be so, else its newest."""
+    """Return the certificate that the thing uses: the one that it reports if that is possible, else its newest."""
     active = [item for item in seen.attached if item.active]
     if any(item.certificate_id == seen.report.certificate_id for item in active):
         return seen.report.certificate_id

@@ -1,4 +1,4 @@
-"""What is deleted: a certificate that its thing had retired long enough ago, and that is the way back to nothing.
+"""What is deleted: a certificate that its thing had retired long enough ago, and that no gateway could need again.
 
 So is one that the vending machine has set aside and not sold: its row waits in the same list, without a retirement.
 

@@ -18,7 +18,7 @@ JOB_PREFIX = "iot-cert-rotate-"
 MOST_TARGETS = 100  # things of one job (AWS IoT Core quotas)
 # As in the stack's job template: a gateway that refuses the document, or hangs over it, is no success either.
 _FAILURES = ("FAILED", "REJECTED", "TIMED_OUT")
-_LONGEST = 10_080  # minutes, the most that AWS takes: probation is the gateway's own
+_LONGEST = 10_080  # minutes, the most that AWS takes: the gateway ends its probation by itself
 _DIGITS = 32  # of the hash in a job's id, which has 64 characters at most
 
 

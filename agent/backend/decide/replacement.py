@@ -50,7 +50,7 @@ class Sides:
         new: The new device's, by the rows that admitted it; one that was retired is not among them.
         old: The old device's, but those that the operator has taken back.
         unclear: Those of which no row says it.
-        over: The old device's that are not ACTIVE any more; one that is again has been taken back.
+        over: The old device's that are not ACTIVE any more. One that is ACTIVE again has been taken back.
     """
 
     new: tuple[Record, ...]
@@ -90,7 +90,7 @@ def in_use(found: Sides, reported: str) -> str:
 
 
 def begun(thing: str, serial: str, before: Collection[str], known: Replacement | None, now: datetime) -> Replacement:
-    """Return the row of a thing that is given to a new device; the one that was named before counts no more.
+    """Return the row of a thing that is given to a new device; one that was named before is dropped.
 
     Args:
         thing: The thing.

@@ -1,4 +1,4 @@
-"""Who has a certificate made INACTIVE: the thing itself, over another of its certificates, and no other party.
+"""A certificate is made INACTIVE only at its own thing's request, over another of its certificates.
 
 * The certificate that asks stays active, so a thing with an active certificate keeps one. Two that ask for each other
   at once are kept apart by a lease: for a minute, one certificate of a thing alone may have others retired.

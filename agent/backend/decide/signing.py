@@ -60,12 +60,12 @@ def _stand_in() -> rsa.RSAPrivateKey:
     numbers = rsa.RSAPrivateNumbers(
         p, q, d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q), public
     )
-    # To look at it costs a small function time whenever it starts: a test does.
+    # Validation would take a small function time at each start; a test validates it instead.
     return numbers.private_key(unsafe_skip_rsa_key_validation=True)
 
 
 STAND_IN = _stand_in()
-# Whose a certificate is that nothing connects with, of a size that AWS takes.
+# A public key for a certificate that no gateway uses, of a size that AWS takes.
 NO_GATEWAYS = rsa.RSAPublicNumbers(65537, (2**2203 - 1) * (2**1279 - 1)).public_key()
 
 
@@ -85,7 +85,7 @@ class Signed:
     """A certificate.
 
     Attributes:
-        pem: It, in PEM.
+        pem: The certificate, in PEM.
         certificate_id: What AWS IoT Core knows it by: the SHA-256 of its DER.
         ends: When it ends.
     """
@@ -160,7 +160,7 @@ def _length(size: int) -> bytes:
 
 
 def grain(lifetime: timedelta) -> timedelta:
-    """Return within which time the same request is the same certificate: a minute, and less of a very short life."""
+    """Return the span in which the same request gives the same certificate: a minute, or less for a very short life."""
     return max(_SECOND, min(_MINUTE, lifetime // _IN_A_LIFE))
 
 
@@ -274,7 +274,7 @@ def _rsa(public_key: bytes) -> rsa.RSAPublicKey:
 
 
 def proof(code: str, ca_pem: str, now: datetime) -> Unsigned:
-    """Return the certificate that proves to AWS that a CA's key is here (RegisterCACertificate); it names a code."""
+    """Return the certificate that proves to AWS that a CA's key is here (RegisterCACertificate), with AWS's code."""
     ca = x509.load_pem_x509_certificate(ca_pem.encode())
     builder = (
         _builder(_name(code), NO_GATEWAYS, ca.subject)

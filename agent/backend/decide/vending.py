@@ -163,7 +163,7 @@ def quote(asked: Purchase, known: KnownSerial, now: datetime, *, again: bool = T
 def bought(asked: Purchase, known: KnownSerial) -> Record | None:
     """Return the row of the certificate that the same request has bought with this token, or None.
 
-    One that the sweep has taken up is none: it is being deleted.
+    One that the sweep has begun to delete does not count.
     """
     claims = known.device.claims if known.device else frozenset()
     records = (known.records[claim] for claim in sorted(claims) if claim in known.records)

@@ -1,7 +1,7 @@
 """A verdict: why, what is said to the gateway, and what is to be done, in order.
 
 The deeds are such that a handler which dies between any two of them leaves nothing behind that the same event, or the
-next sweep, does not mend: notes come before what they are about, and a deed done twice is a deed done once.
+next sweep, does not mend: notes come before what they are about, and to do a deed again changes nothing.
 """
 
 from __future__ import annotations

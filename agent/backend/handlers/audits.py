@@ -93,7 +93,7 @@ def _answer(task: str, account: Account, auditor: Auditor, time_left: Callable[[
 
 
 def _ordered(task: str, due: Collection[str], account: Account) -> int:
-    """Make the jobs that are not there yet; return for how many things, which is told whatever comes in between."""
+    """Make the jobs that do not exist yet, count their things even if AWS fails in between, and return the number."""
     made: list[JobOrder] = []
     try:
         made.extend(order for order in audits.orders(task, due) if account.registry.order(order))

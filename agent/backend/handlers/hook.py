@@ -121,7 +121,7 @@ def _rotated(asked: Rotation, account: Account) -> Decision:
 
 
 def _held(asked: Rotation, account: Account) -> RotationFacts:
-    """Look up what is known of the caller: no more than its things where they are against it already."""
+    """Look up what is known of the caller: only its things where these already decide against it."""
     if not is_certificate_id(asked.caller) or not is_certificate_id(asked.certificate_id):
         return RotationFacts(things=())
     things = account.registry.things_of(asked.caller)

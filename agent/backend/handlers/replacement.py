@@ -1,6 +1,6 @@
 """By the clock: devices that were replaced lose their certificates, once the new ones are known to be in use.
 
-It retires as a gateway does that asks for it, under the same lease; what it meets halfway is left to the next round.
+It retires as a gateway does that asks for it, under the same lease; what cannot be finished is left to the next round.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _attached(thing: str, account: Account) -> list[Attached]:
 
 
 def _is_retired(asked: RetirementRequest, account: Account) -> bool:
-    """Retire one certificate; not while another one has the lease, nor what AWS does not let be done now."""
+    """Retire one certificate; return whether it is: not while another one has the lease, or AWS does not allow it."""
     try:
         verdict = carried_out(asked, account)
     except ChangedError:
@@ -90,7 +90,7 @@ def _is_retired(asked: RetirementRequest, account: Account) -> bool:
 
 
 def _tell(row: Replacement, left: set[str], account: Account) -> None:
-    """Tell of what goes on working although it is, or may be, the old device's."""
+    """Count the certificates that stay ACTIVE although they are, or may be, the old device's."""
     why = f"{row.thing} was given to {row.serial}. Whose this certificate is cannot be told, and it stays ACTIVE."
     for name in sorted(left):
         account.outbox.count(Metric.RETIREMENTS_REFUSED, about={REASON: why, "thing": row.thing, "certificateId": name})

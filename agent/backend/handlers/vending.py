@@ -107,7 +107,7 @@ def _fields(event: Mapping[str, object]) -> tuple[str, str, str] | None:
 
 
 def _digest(csr: str) -> str:
-    """Return by what a request is known again, however its lines are broken; nothing for what is none."""
+    """Return the SHA-256 of a request, whatever its line breaks; empty for what is no request."""
     found = _PEM.fullmatch(csr)
     try:
         return hashlib.sha256(base64.b64decode("".join(found[1].split()), validate=True)).hexdigest() if found else ""
@@ -120,7 +120,7 @@ def _counted(window: CountWindow, times: int, account: Account) -> int:
 
 
 def _vended(asked: Purchase, account: Account) -> Decision:
-    """Sell what the request has bought, or what is made for it; that is kept when it is decided anew."""
+    """Sell what the request has bought, or what is made for it: once, even where it is decided again."""
     made: list[Certificate] = []
     return carry_out(account, lambda: _decide(asked, account, made))
 
@@ -187,7 +187,7 @@ def _taken_in(pem: str, account: Account) -> Certificate:
 
 
 def _id_of(pem: str) -> str:
-    """Return what AWS IoT knows a certificate by."""
+    """Return the id of a certificate in AWS IoT."""
     return hashlib.sha256(base64.b64decode("".join(pem.split("-----")[2].split()))).hexdigest()
 
 

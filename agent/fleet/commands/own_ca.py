@@ -132,7 +132,7 @@ class _Making:
         account: Where.
         number: Its number.
         begun: Its key, where an earlier order has made it.
-        said: What stands of it.
+        said: The promise that holds for it.
         issued: Its certificate, where a root of the operator's has made it.
     """
 

@@ -58,7 +58,7 @@ def not_taken(issued: IssuedCa, name: str, signs_from: datetime, lifetime: timed
     """Return why a certificate is not taken in, as a sentence, or nothing.
 
     Args:
-        issued: It.
+        issued: The certificate.
         name: The common name that was asked for, by which it is no other CA's.
         signs_from: From when the CA is to sign.
         lifetime: How long what it signs lives.

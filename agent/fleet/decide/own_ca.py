@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from agent.backend.values import Signer, SigningCa
 
-OVERLAP = timedelta(days=7)  # until a renewed CA signs: for those who must know it before
+OVERLAP = timedelta(days=7)  # until a renewed CA signs: verifiers need its certificate before
 EVERYONE = (
     "Every client of this account and region that asks for a certificate by CreateCertificateFromCsr over MQTT, of "
     "other fleets too, gets what this CA signs, for {hours} hours, instead of Amazon's until 2049."
@@ -35,7 +35,7 @@ _BUT_THE_SIGNER = {
     "Principal": "*",
     "Resource": [f"LogicalResourceId/{name}" for name in ("Sign", "SignRole", "SignPermission")],
 }
-_MARGIN = timedelta(hours=1)  # for what a function that had read the row before has signed after
+_MARGIN = timedelta(hours=1)  # a function may have read the row before the change
 
 
 @frozen
@@ -54,10 +54,11 @@ class Promise:
 
 
 def kept(said: Promise, before: Promise, now: datetime) -> Promise:
-    """Return what stands where an order says one thing, and the one before, which was interrupted, has said another.
+    """Return the promise that holds where an order continues an interrupted one that promised something else.
 
-    Its end is in the certificate that may be registered already. A moment that has passed was no overlap for those who
-    must know the CA, and certificates of the old one are younger than it: the new order's stands.
+    The interrupted order's end holds: a certificate with it may be registered already. Its beginning holds unless it
+    has passed: then it left no overlap for the verifiers that need the CA's certificate, and the old CA has signed
+    certificates since.
     """
     return before if before.signs_from > now else replace(before, signs_from=said.signs_from)
 
@@ -119,7 +120,7 @@ def not_retired(signer: Signer, number: int, lifetime: timedelta, now: datetime)
 
 
 def foreign(providers: Iterable[Mapping[str, str]], prefix: str) -> str:
-    """Return the name of a certificate provider that is not called as this stack's, or nothing."""
+    """Return the name of a certificate provider that is not this stack's, or nothing."""
     names = (item["certificateProviderName"] for item in providers)
     return next((name for name in names if name != prefix), "")
 

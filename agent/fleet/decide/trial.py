@@ -211,7 +211,7 @@ def masked(text: str, secrets: Collection[str] = ()) -> str:
 
 
 def settled(transcript: str) -> set[str]:
-    """Return the facts that a transcript has an end of; a surprise is none, and is tried again."""
+    """Return the facts that a transcript has settled; a surprise has settled nothing, and is tried again."""
     last = dict(_HEADING.findall(transcript))
     return {key for key, outcome in last.items() if outcome in {FactOutcome.EXPECTED, FactOutcome.NOT_SHOWN}}
 
@@ -240,7 +240,7 @@ def entry(fact: Fact, seen: TrialSeen, at: datetime, secrets: Collection[str]) -
 
 
 def not_tried() -> str:
-    """Return the end of a transcript: what it says nothing of."""
+    """Return the end of a transcript: the facts that are not tried."""
     return f"\n## the rest: {FactOutcome.NOT_TRIED}\n\n" + "".join(f"* {line}\n" for line in _rest(FACTS))
 
 

@@ -68,7 +68,7 @@ class TrialAccount:
         self._fleet.client("iot-data").update_thing_shadow(thingName=thing, shadowName=SHADOW, payload=payload)
 
     def deactivate(self, certificate_id: str) -> None:
-        """Make a certificate INACTIVE, as far as there is one that takes it (UpdateCertificate)."""
+        """Make a certificate INACTIVE, unless it is gone or in a state that cannot change (UpdateCertificate)."""
         gone = self._iot.exceptions
         with suppress(gone.ResourceNotFoundException, gone.CertificateStateException):
             self._iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
@@ -100,6 +100,6 @@ class TrialAccount:
             tables.delete_item(TableName=outputs["CertificatesTable"], Key={"certificate_id": items.text(name)})
 
     def forget_job(self, job_id: str) -> None:
-        """Delete a job, whatever becomes of it (DeleteJob)."""
+        """Delete a job in whatever state it is (DeleteJob)."""
         with suppress(self._iot.exceptions.ResourceNotFoundException):
             self._iot.delete_job(jobId=job_id, force=True)

@@ -63,7 +63,7 @@ class TrialDevice:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Meet it, whether it is there already or not."""
+        """Open the directory, which need not exist yet."""
         self.directory, self.transcript = directory, directory / "transcript.md"
         self._known, self._token = directory / "device.json", directory / "token"
 
@@ -101,12 +101,12 @@ class TrialDevice:
         self._write(self._known, json.dumps(known))
 
     def show_token(self, token: str) -> None:
-        """Have its technician type a token."""
+        """Write the token where the device reads it."""
         self._write(self._token, token)
 
     @property
     def secrets(self) -> list[str]:
-        """What must be in no transcript."""
+        """The texts that must be in no transcript."""
         return [self._token.read_text()] if self._token.exists() else []
 
     def run(self, *words: str) -> Ran:
