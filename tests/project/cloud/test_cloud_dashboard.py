@@ -8,7 +8,6 @@ from agent.backend import names
 from support.aws.stack import LONGEST_PREFIX, Stack
 
 
-# ---- alarms and the dashboard --------------------------------------------------------------------------------------
 def shown(stack: Stack) -> list[tuple[str, str, dict[str, str]]]:
     """Return namespace, name and dimensions of each metric of an alarm or a widget."""
     found = [

@@ -1,3 +1,5 @@
+"""The code of a package: compiled without docstrings, to the same bytes wherever it is built."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""The depot of the tests: faults as they are typed, and no file from outside its folder."""
+
 from __future__ import annotations
 
 import os

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_a_reply_with_fields_of_another_type_is_garbled(gateway: Rig, payload: bytes) -> None:
-    """The port may raise CloudError and only that; the real adapter checks each field (`_text`), this one does not."""
+    """The port raises CloudError and nothing else, and the change is tried again."""
     gateway.fault(Operation.CREATE, Effect.HOSTILE, payload=payload)
 
     assert gateway.rotate().record.phase is Phase.COMMITTED
@@ -31,7 +31,7 @@ def test_a_reply_with_fields_of_another_type_is_garbled(gateway: Rig, payload: b
 
 @pytest.mark.parametrize("name", ["", "G" * 5000, "\\ud800"])
 def test_a_thing_name_beyond_the_limits_is_garbled(rig: Rig, name: str) -> None:
-    """The real adapter refuses it and asks again; here it comes through, and the first enrolment is rejected."""
+    """As with the real adapter: the reply is refused, and the gateway asks again."""
     rig.fault(Operation.REGISTER, Effect.HOSTILE, payload=b'{"thingName":"%s"}' % name.encode())
 
     assert rig.enroll().record.phase is Phase.COMMITTED
@@ -39,7 +39,7 @@ def test_a_thing_name_beyond_the_limits_is_garbled(rig: Rig, name: str) -> None:
 
 @pytest.mark.parametrize("effect", [Effect.DENY, Effect.THROTTLE])
 def test_a_shadow_that_refuses_is_a_refusal(gateway: Rig, effect: Effect) -> None:
-    """The real adapter raises for 401, 403 and 429 to a proof's request; here every reply is an answer."""
+    """As with the real adapter, which raises for 401, 403 and 429: a refused request is no proof."""
     gateway.fault(Operation.ASK, effect, times=None)
 
     assert gateway.rotate().record.phase is not Phase.COMMITTED

@@ -1,4 +1,4 @@
-"""Archives with any member that a format can say."""
+"""Files of a repository, by their names in an archive or a directory."""
 
 from __future__ import annotations
 
