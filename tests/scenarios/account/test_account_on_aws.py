@@ -247,8 +247,8 @@ def test_the_same_events_twice_are_the_same_as_once(world: AwsWorld) -> None:
         assert once.end() == twice.end()
 
 
-def _intruding(world: AwsWorld, number: int, intruder: Callable[[], object]) -> Callable[[int], Fate]:
-    """Return what has something happen before the call of a number, counted from now on."""
+def _intrude(world: AwsWorld, number: int, intruder: Callable[[], object]) -> list[int]:
+    """Have something happen before the call of a number, counted from now on; return a list that tells once it did."""
     done, reached = world.calls, list[int]()
 
     def decide(call: int) -> Fate:
@@ -257,7 +257,8 @@ def _intruding(world: AwsWorld, number: int, intruder: Callable[[], object]) -> 
             intruder()
         return Fate.ANSWERED
 
-    return decide
+    world.at_each_call = decide
+    return reached
 
 
 def test_two_certificates_ask_for_each_others_retirement_on_aws(world: AwsWorld) -> None:
@@ -267,8 +268,9 @@ def test_two_certificates_ask_for_each_others_retirement_on_aws(world: AwsWorld)
         first, second = story.issue("first"), story.issue("second")
         world.enrol(first, story.serial)
         world.rotate(first, second)
-        world.at_each_call = _intruding(world, number + 1, partial(world.retire, second, first, story.thing))
+        reached = _intrude(world, number + 1, partial(world.retire, second, first, story.thing))
         world.retire(first, second, story.thing)
+        assert reached, number + 1
         world.at_each_call = lambda _: Fate.ANSWERED
         assert len(world.active(story.thing)) == 1
 

@@ -118,8 +118,9 @@ def test_a_sweep_and_a_retirement_write_one_row(world: World) -> None:
     """A rescued certificate is retired anew while the sweep is about to drop it from its list: it stays there."""
     old, new = _retired(world)
     world.rescue(old)
-    intrude(world, 5, lambda: world.retire(new, old))
+    reached = intrude(world, 5, lambda: world.retire(new, old))
     world.sweep()
+    assert reached
     record = world.store.records[old]
     assert record.delete_after is not None
     assert record.delete_after > world.now

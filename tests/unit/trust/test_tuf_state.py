@@ -150,7 +150,9 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new(tmp_path: Path) -> None:
 def test_a_call_that_fails_is_the_stores_own_error(tmp_path: Path, number: int) -> None:
     """What is known then is the old or the new."""
     calls = stepper.dry(write_in(tmp_path / "dry")).calls
-    for at in (place for place, name in enumerate(calls) if name in {"write", "fsync", "rename", "renameat"}):
+    places = [place for place, name in enumerate(calls) if name in {"write", "fsync", "rename", "renameat"}]
+    assert len(places) > 2
+    for at in places:
         state = tmp_path / f"failed-{at}"
         result = stepper.fail(write_in(state), Failing(at=at, number=number)).result
         assert isinstance(result, stepper.Raised)
