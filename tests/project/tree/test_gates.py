@@ -28,7 +28,7 @@ TEST_MODULES = 24  # in one of the tests, where a module of the agent may have s
 LARGER = {"ClientConnection"}
 
 # Of the tests: two places, with all that a test may set of them, and a gateway's year. The list only becomes shorter.
-LARGER_TESTS = {"ConnectedPlace", "Depot", "YearlongGateway"}
+LARGER_TESTS = {"ConnectedPlace", "YearlongGateway"}
 
 # A port and the class behind it are one thing; how a gateway stands never meets the state of a certificate in AWS.
 NAMED_TWICE = {"OtherSets", "RetiredKeys", "Room", "Store", "Status"}

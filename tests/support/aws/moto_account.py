@@ -27,7 +27,7 @@ from moto.core import models, responses
 from moto.dynamodb import dynamodb_backends
 from moto.iot import iot_backends
 
-from agent.backend.aws.clients import OF_RETIREMENTS, CallPatience, Clients, connect
+from agent.backend.aws.clients import CallPatience, Clients, connect
 from agent.backend.aws.outbox import AwsOutbox
 from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
@@ -147,13 +147,13 @@ class AwsWorld(World):
         at_each_call: Called with the number of each call.
     """
 
-    def __init__(self, settings: StackSettings = SETTINGS, patience: CallPatience = OF_RETIREMENTS) -> None:
+    def __init__(self, settings: StackSettings = SETTINGS) -> None:
         super().__init__(settings)
         self.owner = boto3.client("iot")
         backend = iot_backends[NUMBER][REGION]  # which signs each certificate with a new RSA key
         backend._generate_certificate_pem = partial(backend._generate_certificate_pem, key=known_key(2048))
         _give_account(self.owner)
-        self.clients = connect(CallPatience(connect=patience.connect, read=patience.read, attempts=1))
+        self.clients = connect(CallPatience(connect=1.0, read=3.0, attempts=1))
         self.strict, self.calls = Strict(), 0
         self.at_each_call: Callable[[int], Fate] = lambda _: Fate.ANSWERED
         self._lost = False

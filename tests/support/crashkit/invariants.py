@@ -47,32 +47,30 @@ class FoundStore:
     notes: tuple[str, ...]
 
 
-def check_store(
-    path: Path,
-    *,
-    before: frozenset[int],
-    after: frozenset[int],
-    acknowledged: int | None = None,
-    previous: bool = False,
-) -> FoundStore:
+def check_store(path: Path, *, before: frozenset[int], after: frozenset[int], previous: bool = False) -> FoundStore:
     """Check a directory as a fault left it, recover it, and check it again.
 
     Args:
         path: The state directory.
         before: What `current` may have been before the change; empty when there was none.
         after: What it may be during and after it.
-        acknowledged: What a reader was told is current, and nothing later was tried; None otherwise.
         previous: Whether there was a previous generation, which must not get lost.
 
     Raises:
         InvariantError: Something does not hold.
     """
-    allowed = allowed_current(before, after, acknowledged)
+    allowed = allowed_current(before, after, None)
     return check_recovered(path, recover_left(path, allowed), allowed, previous=previous)
 
 
 def allowed_current(before: frozenset[int], after: frozenset[int], acknowledged: int | None) -> frozenset[int | None]:
-    """Return what `current` may be; see `check_store`."""
+    """Return what `current` may be; see `check_store`.
+
+    Args:
+        before: As there.
+        after: As there.
+        acknowledged: What a reader was told is current, and nothing later was tried; None otherwise.
+    """
     if acknowledged is not None:
         return frozenset({acknowledged})
     return before | after if before else after | {None}

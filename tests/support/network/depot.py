@@ -103,7 +103,6 @@ class Depot:
         authority: Authority,
         *,
         host: str = "localhost",
-        address: str = "127.0.0.1",
         patience: float = _PATIENCE,
     ) -> None:
         """Make a server that does not run yet.
@@ -112,7 +111,6 @@ class Depot:
             directory: The folder to serve.
             authority: Who signs its certificate.
             host: The name in its certificate.
-            address: The IP address to listen on.
             patience: Seconds for a client that sends nothing or does not read.
         """
         self.faults: dict[str, DepotFault] = {}
@@ -123,7 +121,7 @@ class Depot:
         self.patience = patience
         self.closing = threading.Event()
         self._directory = directory
-        self._host, self._address = host, address
+        self._host = host
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         authority.issue_server(host, now() - timedelta(days=1), now() + _SERVER_LIFETIME).load_into(self._context)
@@ -131,7 +129,7 @@ class Depot:
         self._thread: threading.Thread
 
     def __enter__(self) -> Self:
-        self._server = _Server(self, self._address, self._context)
+        self._server = _Server(self, self._context)
         self.url = f"https://{self._host}:{self._server.server_address[1]}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL,), name="depot")
         self._thread.start()
@@ -171,12 +169,11 @@ class _Server(ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, depot: Depot, address: str, context: ssl.SSLContext) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    def __init__(self, depot: Depot, context: ssl.SSLContext) -> None:
         self._depot = depot
         self._context = context
         self._open: set[ssl.SSLSocket] = set()
-        super().__init__((address, 0), lambda *given: _Handler(depot, *given))
+        super().__init__(("127.0.0.1", 0), lambda *given: _Handler(depot, *given))
 
     def get_request(self) -> tuple[ssl.SSLSocket, Any]:
         raw, address = self.socket.accept()

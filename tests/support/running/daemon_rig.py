@@ -229,9 +229,9 @@ class DaemonRig:
 class ConnectedRig(DaemonRig):
     """A daemon that is connected, with certificates that were left behind; the test answers in the cloud's place."""
 
-    def __init__(self, path: Path, *units: Unit, grace: timedelta = 7 * DAY, retire: bool = True) -> None:
+    def __init__(self, path: Path, *units: Unit, retire: bool = True) -> None:
         dependants = Dependants(hooks=Hooks(directory=path / "hooks.d"), units=units)
-        rotation = RotationConfig(grace=grace, retire=retire)
+        rotation = RotationConfig(grace=7 * DAY, retire=retire)
         super().__init__(path, dependants=dependants, deploy_dir=path / "deploy", rotation=rotation)
         (path / "deploy").mkdir()
         self.link = ListLink()
@@ -269,9 +269,9 @@ class ConnectedRig(DaemonRig):
         self.leave_behind(advance(record, Retired(at=NOW)))
         self.finish(seen=seen_set(NOW - DAY * 10, DAY * 8000))
 
-    def retirement(self, certificate_id: str = OLD) -> Retiring:
-        """Return what the status says of one."""
-        (found,) = [item for item in self.status().retiring if item.certificate_id == certificate_id]
+    def retirement(self) -> Retiring:
+        """Return what the status says of the old certificate."""
+        (found,) = [item for item in self.status().retiring if item.certificate_id == OLD]
         return found
 
 

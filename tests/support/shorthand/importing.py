@@ -29,7 +29,6 @@ def brought(
     rig: Rig,
     *,
     status: Status = Status.ACTIVE,
-    thing: str = THING,
     registered: bool = True,
     ahead: timedelta = timedelta(),
 ) -> CredentialSet:
@@ -39,7 +38,7 @@ def brought(
     certificate = rig.cloud.authority.issue_client(name("brought"), pair.public_key(), now + ahead, now + DECADE)
     if registered:
         entry = rig.cloud.registry.add(certificate, status)
-        entry.policies, entry.thing_name = [GATEWAY], thing
+        entry.policies, entry.thing_name = [GATEWAY], THING
     return keys.credential_set(key_to_pem(pair), certificate.public_bytes(Encoding.PEM))
 
 

@@ -43,9 +43,9 @@ class Old:
         """The certificate."""
         return self.certificate.public_bytes(Encoding.PEM)
 
-    def key_pem(self, form: PrivateFormat = PrivateFormat.TraditionalOpenSSL) -> bytes:
+    def key_pem(self) -> bytes:
         """The key, spelt as AWS does."""
-        return self.key.private_bytes(Encoding.PEM, form, NoEncryption())
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
 _KEYS = itertools.cycle(range(4))  # more than any test has certificates; to make one takes as long as the test

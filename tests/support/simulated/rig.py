@@ -49,9 +49,9 @@ def is_told(failure: Failure | None) -> bool:
 class Rig(AgentProcess):
     """One gateway and its cloud."""
 
-    def install(self, bundle: TrustBundle, *, patience: timedelta = timedelta(hours=2), order: str = "") -> Outcome:
+    def install(self, bundle: TrustBundle, *, patience: timedelta = timedelta(hours=2)) -> Outcome:
         """Plan a change to other trust anchors and follow it."""
-        if self.planner.install(bundle, Origin.INBOX, "test", order) is None:
+        if self.planner.install(bundle, Origin.INBOX, "test") is None:
             raise AssertionError("these anchors are in use already")
         return self.follow(patience=patience)
 
@@ -170,14 +170,13 @@ class Rig(AgentProcess):
         """How orders are carried out here: each change is followed for days."""
         return self.operate(patience=timedelta(days=3))
 
-    def operate(self, *, patience: timedelta = timedelta(hours=2), told: str = "") -> Operations:
+    def operate(self, *, patience: timedelta = timedelta(hours=2)) -> Operations:
         """Return how orders are carried out, by a process that stays with a change for some time."""
         return Operations(
             self.change,
             cast("ports.Store", TroubledStore(self.store, self.disk)),
             self.clock,
             lambda: self.follow(patience=patience),
-            told=lambda: told,
         )
 
     def replace_by_hand(

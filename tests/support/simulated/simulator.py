@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 class SimulatedClock:
     """A wall clock that moves only when told."""
 
-    def __init__(self, now: datetime, *, synchronised: bool = True) -> None:
+    def __init__(self, now: datetime) -> None:
         self.time = now
-        self.is_synchronised = synchronised
+        self.is_synchronised = True
 
     def now(self) -> datetime:
         """Return the time it was set to."""

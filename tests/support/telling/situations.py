@@ -75,8 +75,8 @@ def told(name: str) -> Told:
         return here.told()
 
 
-def _garbage(here: ConnectedPlace, link: str, name: str = "certificate.pem") -> None:
-    (here.state / link / name).write_bytes(b"garbage")
+def _garbage(here: ConnectedPlace, link: str) -> None:
+    (here.state / link / "certificate.pem").write_bytes(b"garbage")
 
 
 def _damaged_before(here: ConnectedPlace) -> None:

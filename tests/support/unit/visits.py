@@ -31,9 +31,9 @@ def write(folder: Path, port: int, more: str = "", roots: bytes = ROOT.pem) -> P
     return path
 
 
-def visit(path: Path, *told: Line, runs: bool = False) -> dict[str, Line]:
+def visit(path: Path, *told: Line) -> dict[str, Line]:
     """Return the lines of a visit by check; all are there, in order."""
-    lines = Doctor(path, lambda *_: DaemonWord(lines=told, runs=runs)).visit()
+    lines = Doctor(path, lambda *_: DaemonWord(lines=told)).visit()
     assert tuple(line.check for line in lines) == CHECKS
     return {line.check: line for line in lines}
 

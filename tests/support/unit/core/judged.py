@@ -15,7 +15,7 @@ from support import make
 from support.make import DAY, NOW
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from agent.core.exit_codes import Exit
     from agent.core.report.status import Status
@@ -49,10 +49,10 @@ def ending(not_after: datetime, emergency_at: datetime | None = None) -> dict[st
     }
 
 
-def watched(*ends: datetime, warn: timedelta = 30 * DAY) -> WatchedFile:
+def watched(*ends: datetime) -> WatchedFile:
     """Return a watched file whose certificates end so."""
     named = (
         WatchedEnd(subject=f"CN=Server {place},O=Example", sha256=f"{place:02x}" * 32, not_after=end)
         for place, end in enumerate(ends)
     )
-    return WatchedFile(path="/etc/app.pem", warn=warn, certificates=len(ends), ends=tuple(named))
+    return WatchedFile(path="/etc/app.pem", warn=30 * DAY, certificates=len(ends), ends=tuple(named))

@@ -114,10 +114,10 @@ class Daemon:
             caller.send(request)
         return caller
 
-    def waiting_client(self, request: bytes = STATUS) -> tuple[Client, socket.socket]:
+    def waiting_client(self) -> tuple[Client, socket.socket]:
         """Return both ends of a connection whose request was taken and is not answered."""
         self.answer = self.say_nothing
-        caller = self.asks(request)
+        caller = self.asks(STATUS)
         before = len(self.asked)
         self.until(lambda: len(self.asked) > before)
         return self.asked[-1][0], caller

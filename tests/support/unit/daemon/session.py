@@ -119,11 +119,11 @@ class SessionScene:
             assert self.clock.now - start < 4000, "it has given up"
         return self.clock.now - start
 
-    def brief(self, lasted: float = 3.0) -> None:
+    def brief(self) -> None:
         """Let the next attempt come up and be hung up on."""
         self.until_tried()
         self.made[-1].come_up()
-        self.pass_time(lasted)
+        self.pass_time(3.0)
         self.made[-1].end(failures.hung_up())
 
 
