@@ -188,13 +188,13 @@ def arm(wanted: Wanted, held: Held, token: str, until: datetime | None, now: dat
     )
 
 
-def readmit(known: Device, token: str, until: datetime) -> Armed:
+def readmit(known: Device, token: str, until: datetime | None) -> Armed:
     """Decide about one more enrolment of a serial number.
 
     Args:
         known: Its row.
         token: Its new token; empty to let in the one that it has.
-        until: When that ends.
+        until: When that ends; None for never.
     """
     device = _with_token(known, token, until)
     why = "It was blocked, and is not any more." if known.state is DeviceState.BLOCKED else ""

@@ -14,12 +14,6 @@ from agent.backend.names import RETIRE_FILTER, Metric
 from agent.backend.values import DeviceState, Status
 from support.aws.account import CLAIM, DAY, HOUR, OWN, TOKEN, World, certificate_id, request
 
-
-@pytest.fixture(name="world")
-def _world() -> World:
-    return World()
-
-
 # -- the claim certificate and tokens ----------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from agent.backend.errors import BackendError
 from agent.backend.values import Status
 from support import make
-from support.aws.account import CLAIM, DAY, HOUR, MINUTE, OWN, World, request
+from support.aws.account import CLAIM, DAY, HOUR, MINUTE, OWN, World, intrude, request
 from support.aws.account_promises import (
     FOLLOWERS,
     SERIALS,
@@ -31,7 +31,6 @@ from support.aws.account_promises import (
 from support.suite import campaigns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import timedelta
 
 APPLICATION = "application"
@@ -119,7 +118,7 @@ class AccountMachine(RuleBasedStateMachine):
             second = active[other % len(active)]
             self.past.used |= {first, second}
             self.past.requests += [Request(THINGS[number], first, second), Request(THINGS[number], second, first)]
-            self.world.at_each_step = self._at(step, lambda: self._carry_out(self.past.requests[-2]))
+            intrude(self.world, step, lambda: self._carry_out(self.past.requests[-2]))
             self._carry_out(self.past.requests[-1])
             self.world.at_each_step = lambda _: None
 
@@ -137,7 +136,7 @@ class AccountMachine(RuleBasedStateMachine):
     def deliver(self, which: int, within: int | None, step: int) -> None:
         """An event, with another one, or the sweep, carried out within it."""
         if within is not None:
-            self.world.at_each_step = self._at(step, lambda: self._carry_out(self._event(within)))
+            intrude(self.world, step, lambda: self._carry_out(self._event(within)))
         self._carry_out(self._event(which))
         self.world.at_each_step = lambda _: None
 
@@ -147,16 +146,6 @@ class AccountMachine(RuleBasedStateMachine):
         self.world.at_each_step = self.world.failing(step, for_good=for_good)
         self._carry_out(self._event(which))
         self.world.at_each_step = lambda _: None
-
-    def _at(self, step: int, act: Callable[[], None]) -> Callable[[str], None]:
-        done, reached = len(self.world.verbs), list[int]()
-
-        def before(_: str) -> None:
-            if len(self.world.verbs) - done >= step and not reached:
-                reached.append(step)
-                act()
-
-        return before
 
     def _event(self, which: int) -> Registration | Request | Purchase | None:
         """Return one of the latest events, delivered before or not; None is the sweep's."""
@@ -255,10 +244,10 @@ class AccountMachine(RuleBasedStateMachine):
     @rule(step=st.integers(1, 30), within=st.none() | LATEST)
     def look_at_what_was_replaced(self, step: int, within: int | None) -> None:
         """By the clock; it may fail, or an event comes within it."""
-        act = self.world.failing(step)
-        self.world.at_each_step = (
-            act if within is None else self._at(step, lambda: self._carry_out(self._event(within)))
-        )
+        if within is None:
+            self.world.at_each_step = self.world.failing(step)
+        else:
+            intrude(self.world, step, lambda: self._carry_out(self._event(within)))
         with suppress(BackendError):
             self.world.replacing()
         self.world.at_each_step = lambda _: None

@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
-
 from agent.backend.errors import ChangedError, UnavailableError
 from agent.backend.handlers import orders
 from agent.backend.names import Metric
@@ -19,11 +17,6 @@ from support.aws.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World
 
 if TYPE_CHECKING:
     from agent.backend.decide.orders import JobPlan
-
-
-@pytest.fixture(name="world")
-def _world() -> World:
-    return World()
 
 
 def test_revoke_before_issue(world: World) -> None:

@@ -21,11 +21,6 @@ THING = "gw-0042"
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture(name="world")
-def _world() -> World:
-    return World()
-
-
 def replaced(world: World) -> tuple[str, str]:
     """Have an enrolled device replaced by another one that has enrolled; return both certificates."""
     old = world.enrolled()

@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from agent.backend.decide.admission import fingerprint
 from agent.backend.decide.replacement import AGAIN, begun
 from agent.backend.errors import UnavailableError
 from agent.backend.handlers import hook, replacement, retirement, sweep, vending
@@ -22,6 +21,7 @@ from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.settings import StackSettings
 from agent.backend.values import Device, DeviceState, Status
+from agent.fleet.decide.arming import readmit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,15 +121,8 @@ class OperatedAccount:
     ) -> Device:
         """Give a serial number a token, also one that is enrolled; for another thing than its own by name."""
         row = self.account.store.device(serial) or Device(serial=serial, thing=f"gw-{serial}", state=DeviceState.ARMED)
-        armed = replace(
-            row,
-            thing=thing or row.thing,
-            state=DeviceState.ARMED,
-            token_sha256=fingerprint(serial, token),
-            token_until=until,
-            claims=frozenset(),
-            claimed_at=None,
-        )
+        armed = readmit(replace(row, thing=thing or row.thing), token, until).device
+        assert armed is not None
         self.account.store.save_device(armed)
         return armed
 

@@ -23,7 +23,6 @@ from moto.kms.utils import RSAPrivateKey, generate_private_key
 
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
-from agent.backend.errors import NotSignedError
 from agent.backend.handlers.signing import sign
 from agent.backend.values import Signer, SigningCa
 from support.aws.account import DAY
@@ -191,8 +190,6 @@ class OwnSigner:
         status, answer = SimpleNamespace(status_code=200), dict[str, Any](StatusCode=200)
         try:
             told: Any = sign(json.loads(params["body"]), self._account, self._keys)
-        except NotSignedError as error:
-            told, answer = {"errorType": "NotSignedError", "errorMessage": str(error)}, {**answer, **_FAILED}
         except Exception as error:  # noqa: BLE001 - as Lambda has it
             told, answer = {"errorType": type(error).__name__, "errorMessage": str(error)}, {**answer, **_FAILED}
         return status, {**answer, "Payload": io.BytesIO(json.dumps(told).encode())}

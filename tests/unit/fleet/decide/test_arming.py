@@ -88,7 +88,7 @@ def test_what_replaced_a_device_is_not_cut_off_with_it() -> None:
 def test_the_same_token_needs_one() -> None:
     """A row that was adopted has none."""
     known = Device(serial="1", thing="gw", state=DeviceState.ENROLLED)
-    assert arming.readmit(known, "", None).device is None  # type: ignore[arg-type]
+    assert arming.readmit(known, "", None).device is None
 
 
 def test_a_thing_that_is_given_to_another_device_is_noted_with_what_it_has() -> None:
