@@ -1,4 +1,4 @@
-"""Whether an MQTT client id has a part that is the agent's own.
+"""MQTT client ids: how they are made and cut to length, and whether they have a part that is the agent's own.
 
 A broker keeps one connection for a client id: the latest, and it ends the one before. Where the agent's id may be an
 application's as well, each connection of the agent costs the application its own, and the other way round. The thing's

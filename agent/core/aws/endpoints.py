@@ -1,4 +1,4 @@
-"""What kind of endpoint a host name is, and what is wrong with it before anything is connected.
+"""Where to connect and through which proxy; what kind of endpoint a host name is, and what is wrong with it.
 
 Source: "AWS IoT device data and service endpoints" and "Server authentication", developer guide. The legacy endpoint's
 chain ends in a VeriSign root that root stores have dropped; only the ATS endpoint is supported.

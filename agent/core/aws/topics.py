@@ -1,11 +1,12 @@
-"""The topics that the agent uses besides the provisioning API's, by thing.
+"""The topics that the agent uses: for its certificates, and by thing for jobs, the shadow and retirements.
 
-Sources: "Jobs device MQTT API operations" and "Device Shadow MQTT topics", developer guide; the retirement topics are
-the agent's own contract with the cloud side.
+Sources: "Device provisioning MQTT API", "Jobs device MQTT API operations" and "Device Shadow MQTT topics", developer
+guide; the retirement topics are the agent's own contract with the cloud side.
 """
 
 from __future__ import annotations
 
+CREATE = "$aws/certificates/create-from-csr/json"  # CreateCertificateFromCsr
 SHADOW = "certificate"  # the name of the gateway's named shadow
 
 # How the message ends by which the account refuses to retire what is none of the thing's: not there, or another's.
@@ -21,8 +22,8 @@ def needed(thing: str, template: str, *, retires: bool = True) -> tuple[str, ...
         retires: Whether it asks for what it left behind to be deactivated.
     """
     requests = (
-        "$aws/certificates/create-from-csr/json",
-        f"$aws/provisioning-templates/{template}/provision/json",
+        CREATE,
+        provision(template),
         jobs_pending(thing),
         shadow_get(thing),
         shadow_update(thing),
@@ -35,6 +36,11 @@ def needed(thing: str, template: str, *, retires: bool = True) -> tuple[str, ...
 def answers(topic: str) -> tuple[str, str]:
     """Return where a request to `topic` is answered: accepted, rejected."""
     return f"{topic}/accepted", f"{topic}/rejected"
+
+
+def provision(template: str) -> str:
+    """RegisterThing."""
+    return f"$aws/provisioning-templates/{template}/provision/json"
 
 
 def jobs_pending(thing: str) -> str:

@@ -12,6 +12,7 @@ import re
 from enum import StrEnum
 from functools import lru_cache
 
+from agent.core.aws import topics
 from agent.core.frozen import frozen
 
 CLIENT_ID = "${iot:ClientId}"
@@ -72,33 +73,32 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 CLAIM, GATEWAY = "claim", "gateway"  # the names of the account's own policies
 
 
-def _answers(topic: str) -> tuple[str, str]:
-    return f"{topic}/accepted", f"{topic}/rejected"
+def _answers(*asked: str) -> tuple[str, ...]:
+    return tuple(answer for topic in asked for answer in topics.answers(topic))
 
 
 def claim_policy(template: str) -> Policy:
     """What the shared claim certificate may do: ask for a certificate and register it by one template."""
-    create = "$aws/certificates/create-from-csr/json"
-    provision = f"$aws/provisioning-templates/{template}/provision/json"
-    return Policy(connect=("*",), publish=(create, provision), subscribe=(*_answers(create), *_answers(provision)))
+    asked = (topics.CREATE, topics.provision(template))
+    return Policy(connect=("*",), publish=asked, subscribe=_answers(*asked))
 
 
 def application_policy(name: str) -> Policy:
     """What an application of a gateway may do, with the gateway's certificate: its own topics."""
-    topics = (f"{name}/{THING_NAME}/*",)
-    return Policy(connect=(f"{THING_NAME}-{name}",), publish=topics, subscribe=topics)
+    own = (f"{name}/{THING_NAME}/*",)
+    return Policy(connect=(f"{THING_NAME}-{name}",), publish=own, subscribe=own)
 
 
 def device_policy(rotation_template: str) -> Policy:
     """What a gateway's own certificate may do: the agent's topics, and its application's."""
-    create = "$aws/certificates/create-from-csr/json"
-    provision = f"$aws/provisioning-templates/{rotation_template}/provision/json"
+    asked = (topics.CREATE, topics.provision(rotation_template))
     shadow = f"$aws/things/{THING_NAME}/shadow/name/certificate/"
     jobs = f"$aws/things/{THING_NAME}/jobs/"
     own = f"iot-cert-agent/{THING_NAME}/"
     application = f"gateways/{THING_NAME}/*"
+    both = (shadow + "*", jobs + "*", own + "*", application)
     return Policy(
         connect=(THING_NAME, f"{THING_NAME}-cert-agent"),
-        publish=(create, provision, shadow + "*", jobs + "*", own + "*", application),
-        subscribe=(*_answers(create), *_answers(provision), shadow + "*", jobs + "*", own + "*", application),
+        publish=(*asked, *both),
+        subscribe=(*_answers(*asked), *both),
     )

@@ -30,6 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.aws.endpoints import ALPN_MQTT
 from agent.errors import AgentError
 from agent.sandbox.network.connection import BUFFER, CLOSING, ENDS, ClientConnection, LiveClient, close
 from agent.sandbox.network.sessions import FrontLog, SessionEnd
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-ALPN = "x-amzn-mqtt-ca"
 MAX_CONNECTIONS = 500
 
 _ACCEPT_AGAIN = 0.1  # seconds
@@ -73,7 +73,7 @@ def server_context(host: str, device_authority: bytes, tls: ServerTls, *, alpn: 
     context.load_verify_locations(cadata=device_authority.decode())
     context.minimum_version, context.maximum_version = tls.minimum, tls.maximum
     if alpn:
-        context.set_alpn_protocols([ALPN])
+        context.set_alpn_protocols([ALPN_MQTT])
     context.sni_callback = _refuse_other_names(host)
     # AWS IoT Core resumes no sessions, so every connection proves its certificate.
     context.options |= ssl.OP_NO_TICKET
@@ -264,7 +264,7 @@ class Front:
             return
         try:
             tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
-            if require_alpn and tls.selected_alpn_protocol() != ALPN:
+            if require_alpn and tls.selected_alpn_protocol() != ALPN_MQTT:
                 return
             entry = self.cloud.authenticate(hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest())
             if entry is not None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from agent.core.aws import topics
 from agent.core.frozen import frozen
 from agent.sandbox.replies.faults import Operation
 
-CREATE_TOPIC = "$aws/certificates/create-from-csr/json"
+CREATE_TOPIC = topics.CREATE
 
 
 class Service(Enum):
@@ -43,7 +44,7 @@ class Route:
 def route(topic: str) -> Route:
     """Return what a topic asks for."""
     match topic.split("/"):
-        case ["$aws", "certificates", "create-from-csr", "json"]:
+        case _ if topic == CREATE_TOPIC:
             return Route(service=Service.PROVISIONING, operation=Operation.CREATE)
         case ["$aws", "provisioning-templates", template, *_]:
             return Route(service=Service.PROVISIONING, operation=Operation.REGISTER, rest=(template,))

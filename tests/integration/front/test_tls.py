@@ -11,8 +11,8 @@ import mqtt5
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agent.core.aws.endpoints import ALPN_MQTT
 from agent.sandbox.account.authority import Authority, KeyPair
-from agent.sandbox.network.front import ALPN
 from agent.sandbox.service import LocalCloud
 from support.running.front import AGENT, PATIENCE, THING, Sdk, Wire, client_context, device, now
 
@@ -48,7 +48,7 @@ def test_the_443_style_port_takes_only_clients_with_alpn(
     with Sdk(local, device(cloud).pair, THING, alpn=True) as client:
         client.wait_connected()
         (live,) = local.front.live
-    assert (live.client_id, live.alpn) == (THING, ALPN)
+    assert (live.client_id, live.alpn) == (THING, ALPN_MQTT)
 
 
 @pytest.mark.parametrize(

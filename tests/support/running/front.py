@@ -18,10 +18,10 @@ from awscrt import mqtt5 as sdk
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agent.core.aws.endpoints import ALPN_MQTT
 from agent.sandbox.account.authority import AWS_NOT_AFTER, KeyPair, key_to_pem, name
 from agent.sandbox.account.policies import GATEWAY, Policy
 from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Status
-from agent.sandbox.network.front import ALPN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,7 +187,7 @@ class Sdk:
         options = io.TlsContextOptions.create_client_with_mtls(pair.certificate_pem, pair.key_pem)
         options.override_default_trust_store(local.root_pem)
         if alpn:
-            options.alpn_list = [ALPN]
+            options.alpn_list = [ALPN_MQTT]
         self.client = sdk.Client(
             sdk.ClientOptions(
                 host_name="localhost",
