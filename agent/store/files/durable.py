@@ -178,10 +178,7 @@ def _move_into_place(dir_fd: int, old: str, new: str) -> None:
 
     What is neither a link nor of the kind that replaces it is moved out of the way and kept: a directory comes from a
     backup that followed links, a pipe, a socket or a device is another program's. Where nothing can be renamed over, as
-    where a file system is mounted on it, what had the old name is removed.
-
-    Raises:
-        StoreError: What had the new name still has it.
+    where a file system is mounted on it, what had the old name is removed, and the StoreError goes on.
     """
     try:
         with disk.explained(f"put {new} in place", dir_fd):
