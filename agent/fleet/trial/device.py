@@ -12,8 +12,9 @@ import shutil
 import ssl
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from agent.backend.decide.verdict import is_certificate_id
 from agent.backend.names import SERIAL_PARAMETER, TOKEN_PARAMETER
 from agent.core.frozen import frozen
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 600.0  # seconds, of one command
 _PRIVATE = 0o600
-_NOTED = "certificates"
 
 
 @frozen
@@ -66,23 +66,23 @@ class TrialDevice:
         """Open the directory, which need not exist yet."""
         self.directory, self.transcript = directory, directory / "transcript.md"
         self._known, self._token = directory / "device.json", directory / "token"
+        self._noted = directory / "certificates"
 
     @property
     def known(self) -> dict[str, str]:
         """What it is: `serial`, `thing`, and `claim`, the id of its claim certificate; nothing before it was made."""
-        return {name: value for name, value in self._read().items() if name != _NOTED}
+        return dict(json.loads(self._known.read_text())) if self._known.exists() else {}
 
     @property
     def noted(self) -> frozenset[str]:
         """The certificates that may be on its thing no more, and are to be removed with it."""
-        return frozenset(self._read().get(_NOTED, ()))
+        lines = self._noted.read_text().splitlines() if self._noted.exists() else []
+        return frozenset(filter(is_certificate_id, lines))  # the last line may be half a one
 
     def note(self, certificates: Iterable[str]) -> None:
         """Keep the ids of certificates that are about to be taken off its thing, beside those of before."""
-        self._write(self._known, json.dumps({**self._read(), _NOTED: sorted({*self.noted, *certificates})}))
-
-    def _read(self) -> dict[str, Any]:
-        return dict(json.loads(self._known.read_text())) if self._known.exists() else {}
+        with self._noted.open("a", encoding="utf-8") as file:
+            file.writelines(f"\n{name}" for name in sorted({*certificates} - self.noted))
 
     def make(
         self, known: dict[str, str], claim: tuple[str, str], place: TrialPlace, templates: tuple[str, str]
@@ -137,11 +137,9 @@ class TrialDevice:
                 path.unlink()
 
     def _write(self, path: Path, text: str) -> None:
-        new = path.with_name(f"{path.name}.new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
             file.write(text)
-        new.replace(path)
 
     def _configuration(self, serial: str, place: TrialPlace, templates: tuple[str, str]) -> str:
         here = self.directory

@@ -121,4 +121,4 @@ def test_the_console_tells_its_orders(local: LocalCloud) -> None:
     told = Console(local, now).obey("help")
     for order in ("job rotate", "job raw JSON", "jobs", "cancel JOB", "desire JSON", "shadow", "sessions"):
         assert f"\n{order}" in told
-    assert "connect create register ask retire jobs shadow" in told
+    assert "ask retire jobs shadow   lose ignore" in told

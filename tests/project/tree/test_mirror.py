@@ -123,9 +123,7 @@ COVERED_BY = {
     "operations/wiring": ("integration/command/test_gateway.py", "the real parts, wired"),
     "ports": ("scenarios/changes/test_rotation.py", "protocols: mypy holds those who implement them to them"),
     "sandbox/replies/answers": ("integration/front/test_publishing.py", "over the wire"),
-    "sandbox/cloud": ("integration/front/test_cloud_topics.py", "over the wire"),
     "sandbox/network/connection": ("integration/front/test_connecting.py", "over the wire, packet by packet"),
-    "sandbox/replies/faults": ("integration/command/test_cloud_faults.py", "each fault against the real command"),
     "sandbox/replies/faulty_answers": (
         "integration/command/test_cloud_faults.py",
         "each fault against the real command",

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from agent.config.reader import load
 from agent.fleet.trial.device import TrialDevice, TrialPlace
+from support.aws.account import certificate_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,14 +36,15 @@ def test_its_configuration_is_one_that_the_agent_takes(tmp_path: Path) -> None:
 
 
 def test_certificates_are_noted_beside_those_of_before(tmp_path: Path) -> None:
-    """What it is stays as it was."""
-    device = made(tmp_path)
+    """Also when a process has ended while it wrote."""
+    device, names = made(tmp_path), [certificate_id(number) for number in range(3)]
     assert device.noted == frozenset()
-    device.note(["a", "b"])
-    TrialDevice(tmp_path).note(["b", "c"])
-    assert device.noted == {"a", "b", "c"}
-    assert device.known == {"serial": "s", "thing": "t", "claim": "c"}
-    assert not list(tmp_path.glob("*.new"))
+    device.note(names[:2])
+    with (tmp_path / "certificates").open("a") as file:
+        file.write(f"\n{names[2][:7]}")
+    assert TrialDevice(tmp_path).noted == {*names[:2]}
+    TrialDevice(tmp_path).note(names[1:])
+    assert device.noted == {*names}
 
 
 def test_its_keys_are_its_owners_alone_and_go_with_it(tmp_path: Path) -> None:
