@@ -10,11 +10,11 @@ from agent.fleet.commands import (
     checking,
     devices,
     first_deployment,
+    orphans,
     overview,
     own_ca,
     rotation,
     setting_up,
-    strays,
 )
 from agent.fleet.task import OperatorTask, OperatorTerminal
 
@@ -36,7 +36,7 @@ VERBS: dict[str, Callable[[OperatorTask], Exit]] = {
     "check": checking.check,
     "ca": own_ca.ca,
     "adopt": adoption.adoption,
-    "orphans": strays.orphans,
+    "orphans": orphans.orphans,
     "first-deployment": first_deployment.first_deployment,
 }
 

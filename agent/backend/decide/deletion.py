@@ -117,7 +117,7 @@ class CertificateKind(StrEnum):
 
 
 @frozen
-class Class:
+class Classified:
     """What was made of a certificate.
 
     Attributes:
@@ -131,7 +131,7 @@ class Class:
     remedy: str = ""
 
 
-def classify(certificate: Certificate, things: tuple[str, ...], record: Record | None, now: datetime) -> Class:
+def classify(certificate: Certificate, things: tuple[str, ...], record: Record | None, now: datetime) -> Classified:
     """Tell what a certificate of the account is to this stack.
 
     Args:
@@ -142,36 +142,42 @@ def classify(certificate: Certificate, things: tuple[str, ...], record: Record |
     """
     old = now - certificate.created_at >= SETTLED
     if certificate.status is Status.PENDING_ACTIVATION:
-        return Class(
+        return Classified(
             kind=CertificateKind.PENDING, why="It is being registered; if not, AWS deletes it within the hour."
         )
     if not things and not old:
-        return Class(kind=CertificateKind.PENDING, why="It was made a moment ago, and is being registered or sold.")
+        return Classified(
+            kind=CertificateKind.PENDING, why="It was made a moment ago, and is being registered or sold."
+        )
     if certificate.status in _DELETABLE:
         return _inactive(record)
     if len(things) > 1:
         why = f"It is attached to {', '.join(things)}. Whose it is cannot be told, so it cannot rotate."
-        return Class(kind=CertificateKind.SHARED, why=why, remedy="Give each thing a certificate of its own.")
+        return Classified(kind=CertificateKind.SHARED, why=why, remedy="Give each thing a certificate of its own.")
     if not things:
         why = "It is active and attached to no thing: an enrolment stopped half-way, or the thing was taken off."
         remedy = "If no gateway connects with it, make it INACTIVE."
-        return Class(kind=CertificateKind.UNATTACHED, why=why, remedy=remedy)
+        return Classified(kind=CertificateKind.UNATTACHED, why=why, remedy=remedy)
     if record is None:
         why = f"It is active for {things[0]}, and this stack has not seen it."
-        return Class(
+        return Classified(
             kind=CertificateKind.FOREIGN,
             why=why,
             remedy="`iot-cert cloud adopt` takes its thing in, if it is a gateway.",
         )
-    return Class(kind=CertificateKind.IN_USE, why=f"It is active for {things[0]}.")
+    return Classified(kind=CertificateKind.IN_USE, why=f"It is active for {things[0]}.")
 
 
-def _inactive(record: Record | None) -> Class:
+def _inactive(record: Record | None) -> Classified:
     if record is not None and record.delete_after is not None and record.retired_at is None:
-        return Class(
+        return Classified(
             kind=CertificateKind.PENDING, why=f"It is set aside for {record.thing}. It is deleted if it is not sold."
         )
     if record is not None and record.delete_after is not None:
-        return Class(kind=CertificateKind.RETIRED, why=f"{record.thing} had it retired. It is deleted when it is due.")
+        return Classified(
+            kind=CertificateKind.RETIRED, why=f"{record.thing} had it retired. It is deleted when it is due."
+        )
     why = "It is inactive, and no gateway asked for that: this stack will not delete it."
-    return Class(kind=CertificateKind.INACTIVE, why=why, remedy="Delete it if it is not the way back to a gateway.")
+    return Classified(
+        kind=CertificateKind.INACTIVE, why=why, remedy="Delete it if it is not the way back to a gateway."
+    )

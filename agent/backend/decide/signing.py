@@ -133,7 +133,7 @@ class Unsigned(_ToBeSigned):
 
 
 @frozen
-class Unasked(_ToBeSigned):
+class UnsignedRequest(_ToBeSigned):
     """A CA's own request that lacks its signature."""
 
     def signed(self, signature: bytes) -> str | None:
@@ -245,7 +245,7 @@ def root(public_key: bytes, name: str, begin: datetime, lifetime: timedelta) -> 
     return _unsigned(builder, None)
 
 
-def request(public_key: bytes, name: str) -> Unasked:
+def request(public_key: bytes, name: str) -> UnsignedRequest:
     """Return the request by which another CA is asked for such a certificate: the same one for the same key and name.
 
     Args:
@@ -263,7 +263,7 @@ def request(public_key: bytes, name: str) -> Unasked:
     )
     stands_in = STAND_IN.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     before, after = whole.tbs_certrequest_bytes.split(stands_in)  # a request names the key that signs it
-    return Unasked(tbs=_sequence(before[before.index(_VERSION) :] + public_key + after))
+    return UnsignedRequest(tbs=_sequence(before[before.index(_VERSION) :] + public_key + after))
 
 
 def _rsa(public_key: bytes) -> rsa.RSAPublicKey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.deletion import Class, classify
+from agent.backend.decide.deletion import Classified, classify
 from agent.backend.decide.orders import JobPlan, JobTarget, Pace, job_targets
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def plan(things: Iterable[str], task: str, reason: str, registry: Registry, pace
     return job_targets((_candidate(thing, registry) for thing in things), task, reason, pace)
 
 
-def strays(registry: Registry, store: StackStore, now: datetime) -> Iterator[tuple[Certificate, Class]]:
+def orphans(registry: Registry, store: StackStore, now: datetime) -> Iterator[tuple[Certificate, Classified]]:
     """Yield each certificate of the account, and what it is to this stack.
 
     Raises:

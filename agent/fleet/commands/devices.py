@@ -181,7 +181,9 @@ def _arm(task: OperatorTask, wanted: arming.Wanted, until: datetime | None) -> a
     registry, store, thing = task.fleet.registry, task.fleet.store, wanted.thing
     for _ in range(_ATTEMPTS):
         in_use = tuple(item.certificate_id for item in _active(task, thing)) if registry.is_thing(thing) else ()
-        held = arming.Held(device=store.device(wanted.serial), in_use=in_use, replacement=store.replacement(thing))
+        held = arming.KnownBefore(
+            device=store.device(wanted.serial), in_use=in_use, replacement=store.replacement(thing)
+        )
         armed = arming.arm(wanted, held, arming.token_of(task.chance(arming.ENTROPY)), until, task.now)
         if armed.device is None:
             return armed

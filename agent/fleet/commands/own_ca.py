@@ -129,21 +129,21 @@ class _Making:
     """The making of a CA.
 
     Attributes:
-        account: Where.
+        cas: The CAs of the stack.
         number: Its number.
         begun: Its key, where an earlier order has made it.
         said: The promise that holds for it.
         issued: Its certificate, where a root of the operator's has made it.
     """
 
-    account: OwnCas
+    cas: OwnCas
     number: int
     begun: CaKey | None
     said: own_ca.Promise
     issued: Signed | None = None
 
 
-def _making(task: OperatorTask, account: OwnCas, number: int, begin: datetime) -> _Making:
+def _making(task: OperatorTask, cas: OwnCas, number: int, begin: datetime) -> _Making:
     """Return what is there of a CA that an order is to make, and show it.
 
     Raises:
@@ -152,7 +152,7 @@ def _making(task: OperatorTask, account: OwnCas, number: int, begin: datetime) -
     given = task.arguments
     ends = task.now.replace(microsecond=0) + given.years * _YEAR
     said = own_ca.Promise(signs_from=begin, ends=ends, by_another=bool(given.csr or given.certificate))
-    begun = account.key(number, task.now)
+    begun = cas.key(number, task.now)
     if begun is None:
         if given.certificate:
             raise UsageError(
@@ -160,11 +160,11 @@ def _making(task: OperatorTask, account: OwnCas, number: int, begin: datetime) -
             )
         also = "the request that your root signs" if given.csr else "the certificate of a CA that signs itself"
         task.show([f"A key is made in KMS, at 1 USD a month, and {also}."])
-        return _Making(account=account, number=number, begun=None, said=said)
+        return _Making(cas=cas, number=number, begun=None, said=said)
     why = own_ca.not_continued(begun.promise, said, number, begun.key_id)
     if why:
         raise UsageError(why)
-    making = _Making(account=account, number=number, begun=begun, said=own_ca.kept(said, begun.promise, task.now))
+    making = _Making(cas=cas, number=number, begun=begun, said=own_ca.kept(said, begun.promise, task.now))
     if given.certificate:
         return _issued(task, making, begun)
     if not given.csr:
@@ -175,7 +175,7 @@ def _making(task: OperatorTask, account: OwnCas, number: int, begin: datetime) -
 
 def _issued(task: OperatorTask, making: _Making, begun: CaKey) -> _Making:
     """Return what is made with the certificate that is given, and show it."""
-    path, key = task.arguments.certificate, making.account.public_key(begun)
+    path, key = task.arguments.certificate, making.cas.public_key(begun)
     try:
         found = issued_ca.of_key(path.read_bytes(), key)
     except (OSError, MaterialError) as error:
@@ -183,7 +183,7 @@ def _issued(task: OperatorTask, making: _Making, begun: CaKey) -> _Making:
     if found is None:
         again = "`--csr` prints the request, which names the key."
         raise UsageError(f"{path} has no certificate of the key of CA {making.number}, {begun.key_id}.", hint=again)
-    name, begin = making.account.name(making.number), making.said.signs_from
+    name, begin = making.cas.name(making.number), making.said.signs_from
     why = issued_ca.not_taken(found, name, begin, task.fleet.stack.lifetime, task.now)
     if why:
         raise UsageError(f"The certificate in {path} cannot be taken in. {why}")
@@ -194,14 +194,14 @@ def _issued(task: OperatorTask, making: _Making, begun: CaKey) -> _Making:
 
 
 def _make(task: OperatorTask, making: _Making, word: str) -> None:
-    account, number, begin = making.account, making.number, making.said.signs_from
+    cas, number, begin = making.cas, making.number, making.said.signs_from
     if task.arguments.csr:
         _request(task, making, word)
         return
     task.confirm("The CA is made.", word)
-    key = making.begun or account.make_key(number, making.said)
-    made = making.issued or account.root(key, number)
-    account.register(made, key.key_id, task.now)
+    key = making.begun or cas.make_key(number, making.said)
+    made = making.issued or cas.root(key, number)
+    cas.register(made, key.key_id, task.now)
     own = SigningCa(
         number=number,
         ca_id=made.certificate_id,
@@ -220,8 +220,8 @@ def _request(task: OperatorTask, making: _Making, word: str) -> None:
     """Print the request for a CA's certificate; where its key is there, nothing is made, and nothing is asked."""
     if making.begun is None:
         task.confirm("The key is made.", word)
-    key = making.begun or making.account.make_key(making.number, making.said)
-    pem = making.account.request(key, making.number)
+    key = making.begun or making.cas.make_key(making.number, making.said)
+    pem = making.cas.request(key, making.number)
     order = f"--renew {task.arguments.renew}" if task.arguments.renew else "--new"
     text = f"Your root signs this request; `iot-cert cloud ca {order} --certificate FILE` takes in what it makes of it."
     about = {"number": making.number, "key": key.key_id, "request": pem}
@@ -230,7 +230,7 @@ def _request(task: OperatorTask, making: _Making, word: str) -> None:
 
 
 def _retire(task: OperatorTask, number: int) -> None:
-    account, signer = OwnCas(task.fleet), task.fleet.store.signer()
+    cas, signer = OwnCas(task.fleet), task.fleet.store.signer()
     old = own_ca.find(signer, number)
     if old is None:
         _tell(task, f"There is no CA {number} any more.")
@@ -238,15 +238,15 @@ def _retire(task: OperatorTask, number: int) -> None:
     why = own_ca.not_retired(signer, number, task.fleet.stack.lifetime, task.now)
     if why:
         raise DeniedError(why)
-    rests = next(account.resting_on(old, task.now), "")
+    rests = next(cas.resting_on(old, task.now), "")
     if rests:
         raise DeniedError(
             f"The certificate {rests} is ACTIVE, and CA {number} has signed it.",
             hint="`iot-cert cloud rotate` has its gateway renew it; `cloud orphans` finds it where there is none.",
         )
     task.confirm(f"CA {number} is made INACTIVE, and its key is disabled.", "retire")
-    account.deactivate(old.ca_id)
-    account.disable_key(old.key)
+    cas.deactivate(old.ca_id)
+    cas.disable_key(old.key)
     _save(task, replace(signer, cas=tuple(item for item in signer.cas if item.number != number)))
     text = (
         f"CA {number} is retired. Its key {old.key} is disabled; `aws kms schedule-key-deletion` removes it for good."
@@ -255,21 +255,21 @@ def _retire(task: OperatorTask, number: int) -> None:
 
 
 def _switch_on(task: OperatorTask) -> None:
-    account, signer = OwnCas(task.fleet), task.fleet.store.signer()
+    cas, signer = OwnCas(task.fleet), task.fleet.store.signer()
     function = task.fleet.stack.outputs.get("SignerFunction", "")
     if not function:
         raise UsageError("This stack has no signer.", hint="Deploy it with Signer=on; docs/short-lives.md says how.")
     if signer.at(task.now) is None:
         raise UsageError("There is no CA that signs.", hint="`iot-cert cloud ca --new` makes one.")
-    providers = account.providers()
+    providers = cas.providers()
     why = own_ca.not_provided(providers, task.fleet.stack.outputs["Prefix"], function)
     if why:
         raise AccountError(why)
-    _try(account, function, asked=bool(providers))
+    _try(cas, function, asked=bool(providers))
     if not providers:
         _ask_for_everyone(task)
-    account.protect()
-    account.hold(providers[0] if providers else account.provide(function), function)
+    cas.protect()
+    cas.hold(providers[0] if providers else cas.provide(function), function)
     if not signer.on:
         _save(task, replace(signer, on=True))
     _tell(task, "AWS IoT and the vending machine ask the signer. `--sign off` has AWS sign again.")
@@ -282,33 +282,33 @@ def _ask_for_everyone(task: OperatorTask) -> None:
     task.confirm("AWS IoT asks this signer from now on, within some minutes.", "everyone")
 
 
-def _try(account: OwnCas, function: str, *, asked: bool) -> None:
+def _try(cas: OwnCas, function: str, *, asked: bool) -> None:
     """Have a certificate signed that no one gets: a signer that cannot would leave the account without any.
 
     Args:
-        account: The account.
+        cas: The CAs of the stack.
         function: The signer's function.
         asked: Whether AWS IoT asks it already: an order was interrupted, or is typed again.
 
     Raises:
         AccountError: It cannot.
     """
-    _, why = account.tried(function)
+    _, why = cas.tried(function)
     if why:
         after = "AWS IoT asks it: `--sign off` has AWS sign." if asked else "AWS IoT was not told to ask it."
         raise AccountError(f"The signer was tried and signs nothing: {why} {after}")
 
 
 def _switch_off(task: OperatorTask) -> None:
-    account, signer = OwnCas(task.fleet), task.fleet.store.signer()
+    cas, signer = OwnCas(task.fleet), task.fleet.store.signer()
     own = task.fleet.stack.outputs["Prefix"]
-    there = any(item["certificateProviderName"] == own for item in account.providers())
+    there = any(item["certificateProviderName"] == own for item in cas.providers())
     if there:
         task.confirm("AWS signs every new certificate again, until 2049.", "amazon")
-        account.withdraw()
+        cas.withdraw()
     if signer.on:
         _save(task, replace(signer, on=False))
-    account.release()
+    cas.release()
     _tell(task, "AWS signs. Certificates that the signer has made go on until they end.")
     if there or signer.on:
         stays = "aws cloudformation update-termination-protection --no-enable-termination-protection"

@@ -47,7 +47,7 @@ class Wanted:
 
 
 @frozen
-class Held:
+class KnownBefore:
     """What there is already.
 
     Attributes:
@@ -162,7 +162,7 @@ def _checked(wanted: list[Wanted]) -> list[Wanted]:
     return wanted
 
 
-def arm(wanted: Wanted, held: Held, token: str, until: datetime | None, now: datetime) -> Armed:
+def arm(wanted: Wanted, held: KnownBefore, token: str, until: datetime | None, now: datetime) -> Armed:
     """Decide about a token for a serial number.
 
     Args:

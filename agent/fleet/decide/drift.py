@@ -74,7 +74,7 @@ def of_policies(names: Sequence[str], texts: Iterable[str], rotation: str) -> Ac
         denied = [item for item in statements if item["Effect"] != "Allow"]
     except (ValueError, KeyError, TypeError):
         return error(what, f"{listed} cannot be read.", _DEPLOY_POLICY)
-    needed = agents_needs(rotation)
+    needed = needed_rights(rotation)
     missing = [f"{action} on {name}" for action, name in needed if not _is_granted(action, name, granted)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -84,7 +84,7 @@ def of_policies(names: Sequence[str], texts: Iterable[str], rotation: str) -> Ac
     return fine(what, f"{listed} allow all that the agent does.")
 
 
-def agents_needs(rotation: str) -> list[tuple[str, str]]:
+def needed_rights(rotation: str) -> list[tuple[str, str]]:
     """Return each action of IoT policies that the agent needs, with its resource in an ARN; a thing is its variable."""
     job = (topics.job(_THING, "a-job"), topics.job_update(_THING, "a-job"))
     heard = [*topics.needed(_THING, rotation), *(answer for topic in job for answer in topics.answers(topic))]

@@ -27,7 +27,7 @@ def test_what_is_in_the_account_is_told_one_by_one() -> None:
     assert "code" not in world.retire(new, old)
     world.registry.add(CLAIM, world.now - 3 * HOUR, Status.ACTIVE)
     pending = world.issue()
-    found = orders.strays(world.registry, world.account.store, world.now)
+    found = orders.orphans(world.registry, world.account.store, world.now)
     told = {certificate.certificate_id: judged.kind for certificate, judged in found}
     assert told == {
         old: CertificateKind.RETIRED,

@@ -15,7 +15,7 @@ def test_a_token_needs_no_quotes_and_holds_all_of_its_chance() -> None:
 
 def test_a_token_is_in_no_representation() -> None:
     """A traceback or a log shows what a value says of itself."""
-    armed = arming.arm(arming.Wanted(serial="1", thing="1"), arming.Held(), "sesame", None, NOW)
+    armed = arming.arm(arming.Wanted(serial="1", thing="1"), arming.KnownBefore(), "sesame", None, NOW)
     assert "sesame" not in repr(armed)
 
 
@@ -74,7 +74,7 @@ def test_a_line_is_counted_from_the_top_of_the_file() -> None:
 def test_only_what_has_bought_nothing_is_armed_again(state: DeviceState) -> None:
     """The others have a verb of their own."""
     known = Device(serial="1", thing="gw", state=state, version=3)
-    armed = arming.arm(arming.Wanted(serial="1", thing="gw"), arming.Held(device=known), "sesame", None, NOW)
+    armed = arming.arm(arming.Wanted(serial="1", thing="gw"), arming.KnownBefore(device=known), "sesame", None, NOW)
     assert armed.device is None
     assert "`readmit`" in armed.why
 
@@ -95,9 +95,9 @@ def test_a_thing_that_is_given_to_another_device_is_noted_with_what_it_has() -> 
     """The last device that is named is the one that counts; the row follows the one of before."""
     wanted = arming.Wanted(serial="2", thing="gw", replaces=True)
     before = Replacement(thing="gw", serial="1", retired=frozenset({"a"}), settles_at=NOW, version=4)
-    armed = arming.arm(wanted, arming.Held(in_use=("a", "b"), replacement=before), "sesame", None, NOW)
+    armed = arming.arm(wanted, arming.KnownBefore(in_use=("a", "b"), replacement=before), "sesame", None, NOW)
     assert armed.replacement == Replacement(
         thing="gw", serial="2", before=frozenset({"a", "b"}), look_at=NOW, version=4
     )
     assert "made INACTIVE" in armed.why
-    assert arming.arm(wanted, arming.Held(replacement=before), "sesame", None, NOW).replacement is None
+    assert arming.arm(wanted, arming.KnownBefore(replacement=before), "sesame", None, NOW).replacement is None

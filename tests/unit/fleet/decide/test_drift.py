@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.fleet.decide.drift import agents_needs, of_drift, of_policies
+from agent.fleet.decide.drift import needed_rights, of_drift, of_policies
 from agent.fleet.decide.examination import Level
 from support.aws.stack import Stack
 
@@ -29,10 +29,10 @@ def test_the_templates_policies_are_fine() -> None:
     assert judged({"Statement": {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}}) is Level.FINE
 
 
-@pytest.mark.parametrize("number", range(len(agents_needs("gateway-rotation"))))
+@pytest.mark.parametrize("number", range(len(needed_rights("gateway-rotation"))))
 def test_a_policy_that_lacks_any_right_of_the_agent_is_an_error(number: int) -> None:
     """Each is needed on some day."""
-    rights = agents_needs("gateway-rotation")
+    rights = needed_rights("gateway-rotation")
     del rights[number]
     allowed = [{"Effect": "Allow", "Action": action, "Resource": f"arn:aws:iot:r:1:{name}"} for action, name in rights]
     assert judged({"Statement": allowed}) is Level.ERROR

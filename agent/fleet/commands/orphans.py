@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.deletion import CertificateKind
-from agent.backend.handlers.orders import strays
+from agent.backend.handlers import orders
 from agent.core.exit_codes import Exit
 from agent.core.text import counted
 
@@ -19,7 +19,7 @@ _A_SECOND = 5  # of the ten ListPrincipalThings that AWS answers to the account;
 def orphans(task: OperatorTask) -> Exit:
     """Look at each certificate of the account, with room left for gateways, and tell of each as it is found."""
     seen: dict[CertificateKind, int] = {}
-    found = strays(task.fleet.registry, task.fleet.store, task.now)
+    found = orders.orphans(task.fleet.registry, task.fleet.store, task.now)
     for certificate, judged in task.watched(found, "Certificates looked at, five a second at most"):
         task.pause(1 / _A_SECOND)
         seen[judged.kind] = seen.get(judged.kind, 0) + 1
