@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SHORTEST_LIFE = 24  # hours
-_TIMES = {"armed": True, "never": False}
+_RE_ENROL = {"armed": True, "never": False}
 
 
 @frozen
@@ -26,10 +26,10 @@ class StackSettings:
         own_policies: The policies that the rotation template attaches by itself.
         keep: How long a retired certificate is kept before it is deleted.
         daily_limit: The certificates that a thing may have in a day.
-        signer: The CA by which the account's certificate provider signs; empty where there is none.
+        provider_ca: The CA by which the account's certificate provider signs; empty where there is none.
         lifetime: How long what the stack's own signer signs is to live.
         signer_function: The name of that signer; empty where the stack has none.
-        again: Whether a serial number that has been enrolled may be once more, when the operator has armed it again.
+        re_enrols: Whether a serial number that has been enrolled may be once more, when it was armed again.
     """
 
     enrolment_template: str = "gateway"
@@ -37,10 +37,10 @@ class StackSettings:
     own_policies: frozenset[str] = frozenset()
     keep: timedelta = timedelta(days=30)
     daily_limit: int = 6
-    signer: str = ""
+    provider_ca: str = ""
     lifetime: timedelta = timedelta(hours=24)
     signer_function: str = ""
-    again: bool = True
+    re_enrols: bool = True
 
 
 def read(environment: Mapping[str, str]) -> StackSettings:
@@ -56,10 +56,10 @@ def read(environment: Mapping[str, str]) -> StackSettings:
             own_policies=frozenset(name for name in environment[Variable.OWN_POLICIES].split(",") if name),
             keep=timedelta(days=_count(environment[Variable.KEEP_DAYS])),
             daily_limit=_count(environment[Variable.DAILY_LIMIT]),
-            signer=environment[Variable.SIGNER],
+            provider_ca=environment[Variable.SIGNER],
             lifetime=timedelta(hours=_count(environment[Variable.LIFETIME], SHORTEST_LIFE)),
             signer_function=environment[Variable.SIGNER_FUNCTION],
-            again=_TIMES[environment[Variable.RE_ENROL]],
+            re_enrols=_RE_ENROL[environment[Variable.RE_ENROL]],
         )
     except (KeyError, ValueError) as error:
         raise MisconfiguredError(f"The function's environment is not what the template gives it: {error}.") from None

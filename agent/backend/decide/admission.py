@@ -83,14 +83,14 @@ def wants_report(asked: Enrolment, known: KnownSerial) -> bool:
     )
 
 
-def admit(asked: Enrolment, known: KnownSerial, now: datetime, *, again: bool = True) -> Decision:
+def admit(asked: Enrolment, known: KnownSerial, now: datetime, *, re_enrols: bool = True) -> Decision:
     """Decide about an enrolment.
 
     Args:
         asked: What is asked for.
         known: What is known of the serial number.
         now: The present time.
-        again: Whether a serial number that has been enrolled may be once more, when the operator has armed it again.
+        re_enrols: Whether a serial number that has been enrolled may be once more, when it was armed again.
     """
     device = known.device
     if not has_token(asked, device) or device is None:
@@ -104,7 +104,7 @@ def admit(asked: Enrolment, known: KnownSerial, now: datetime, *, again: bool = 
         return _refused("The certificate was retired, and registration would make it active again.")
     if asked.certificate_id in device.claims:
         return _admitted(asked, device, record, now)
-    return _another(asked, known, device, now, again=again)
+    return _another(asked, known, device, now, re_enrols=re_enrols)
 
 
 def enrolled(device: Device | None, certificate_id: str, now: datetime) -> tuple[SaveDevice, ...]:
@@ -114,7 +114,7 @@ def enrolled(device: Device | None, certificate_id: str, now: datetime) -> tuple
     return (SaveDevice(replace(device, state=DeviceState.ENROLLED, enrolled_at=device.enrolled_at or now)),)
 
 
-def _another(asked: Enrolment, known: KnownSerial, device: Device, now: datetime, *, again: bool) -> Decision:
+def _another(asked: Enrolment, known: KnownSerial, device: Device, now: datetime, *, re_enrols: bool) -> Decision:
     """Decide about a certificate that the token has not bought yet."""
     if device.state is DeviceState.ENROLLED:
         return _spent("Its token is spent: a certificate that it bought is in use. `readmit` opens one more enrolment.")
@@ -122,7 +122,7 @@ def _another(asked: Enrolment, known: KnownSerial, device: Device, now: datetime
     if used:
         verdict = _spent(f"Its token is spent by the use of {used[:12]}. `readmit` opens one more enrolment.")
         return replace(verdict, do=enrolled(device, used, now))
-    if device.enrolled_at is not None and not again:
+    if device.enrolled_at is not None and not re_enrols:
         return _spent("It has been enrolled, and this stack enrols nothing twice.")
     if device.token_until is not None and now >= device.token_until:
         return _spent("Its token has ended.")

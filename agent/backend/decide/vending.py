@@ -147,16 +147,16 @@ def closed(asked: Purchase, failures: int) -> Decision | None:
     return _refused(f"{asked.address} has shown {failures} wrong tokens of it within an hour.")
 
 
-def quote(asked: Purchase, known: KnownSerial, now: datetime, *, again: bool = True) -> Decision:
+def quote(asked: Purchase, known: KnownSerial, now: datetime, *, re_enrols: bool = True) -> Decision:
     """Decide whether a certificate may be made for a request that has bought none yet.
 
     Args:
         asked: What is asked for.
         known: What is known of the serial number.
         now: The present time.
-        again: Whether a serial number that has been enrolled may be once more.
+        re_enrols: Whether a serial number that has been enrolled may be once more.
     """
-    verdict = admit(asked.enrolment(), known, now, again=again)
+    verdict = admit(asked.enrolment(), known, now, re_enrols=re_enrols)
     return replace(verdict, say={}, do=()) if verdict.allowed else _refusal(verdict)
 
 
@@ -184,7 +184,7 @@ def sell(
     now: datetime,
     *,
     policies: Iterable[str],
-    again: bool = True,
+    re_enrols: bool = True,
 ) -> Decision:
     """Decide about a certificate that is set aside for a request, or that it has bought.
 
@@ -194,9 +194,9 @@ def sell(
         certificate: The certificate.
         now: The present time.
         policies: What the stack attaches to every gateway's certificate.
-        again: Whether a serial number that has been enrolled may be once more.
+        re_enrols: Whether a serial number that has been enrolled may be once more.
     """
-    verdict = admit(asked.enrolment(certificate.certificate_id), known, now, again=again)
+    verdict = admit(asked.enrolment(certificate.certificate_id), known, now, re_enrols=re_enrols)
     if not verdict.allowed:
         return _refusal(verdict)
     record = known.records[certificate.certificate_id]

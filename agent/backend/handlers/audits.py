@@ -157,7 +157,7 @@ def _signer(account: Account) -> str:
     """Return the CA by which new certificates are signed, the stack's own or another one of the account's."""
     signer = account.store.signer()
     own = signer.at(account.now()) if signer.on else None
-    return own.ca_id if own is not None else account.settings.signer
+    return own.ca_id if own is not None else account.settings.provider_ca
 
 
 def _things_of(signed: list[str], account: Account, time_left: Callable[[], timedelta]) -> Iterator[str]:

@@ -75,7 +75,7 @@ def _text(holder: object, name: str) -> str:
 
 
 def _admitted(asked: Enrolment, account: Account) -> Decision:
-    return admit(asked, known_of(asked, account), account.now(), again=account.settings.again)
+    return admit(asked, known_of(asked, account), account.now(), re_enrols=account.settings.re_enrols)
 
 
 def known_of(asked: Enrolment, account: Account) -> KnownSerial:

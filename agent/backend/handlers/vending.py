@@ -133,7 +133,7 @@ def _decide(asked: Purchase, account: Account, made: list[Certificate]) -> Decis
         return closed
     certificate = _bought(asked, known, account)
     if certificate is None:
-        quoted = vending.quote(asked, known, now, again=settings.again)
+        quoted = vending.quote(asked, known, now, re_enrols=settings.re_enrols)
         if not quoted.allowed or known.device is None:
             return quoted
         certificate = _made(asked, known.device, account, made)
@@ -143,7 +143,7 @@ def _decide(asked: Purchase, account: Account, made: list[Certificate]) -> Decis
             )
         known = _with_its_row(known, certificate, account)
         certificate = _as_it_is(certificate, known, account)
-    return vending.sell(asked, known, certificate, now, policies=settings.own_policies, again=settings.again)
+    return vending.sell(asked, known, certificate, now, policies=settings.own_policies, re_enrols=settings.re_enrols)
 
 
 def _bought(asked: Purchase, known: KnownSerial, account: Account) -> Certificate | None:

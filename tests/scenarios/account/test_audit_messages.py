@@ -38,7 +38,7 @@ ORDERS = sorted(set(permutations(["a-1", "a-2", "a-2"])))
 def _world() -> Iterator[AwsWorld]:
     """An account that signs with a CA of its own, so that a rotation leaves one that expires."""
     with emulated():
-        yield AwsWorld(replace(SETTINGS, signer=SIGNER))
+        yield AwsWorld(replace(SETTINGS, provider_ca=SIGNER))
 
 
 @pytest.fixture

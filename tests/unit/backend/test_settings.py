@@ -29,10 +29,10 @@ def test_the_environment_is_read() -> None:
         own_policies=frozenset({"a", "b"}),
         keep=timedelta(days=7),
         daily_limit=3,
-        signer="ca" * 32,
+        provider_ca="ca" * 32,
         lifetime=timedelta(hours=48),
         signer_function="p-sign",
-        again=False,
+        re_enrols=False,
     )
 
 

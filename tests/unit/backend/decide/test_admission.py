@@ -77,19 +77,19 @@ def test_the_shadow_is_read_for_another_certificate_alone(
     assert wants_report(asked, KnownSerial(device=device)) is wants
 
 
-@pytest.mark.parametrize(("again", "allowed"), [(True, True), (False, False)])
-def test_a_serial_number_that_was_enrolled_enrols_again_as_the_stack_says(*, again: bool, allowed: bool) -> None:
+@pytest.mark.parametrize(("re_enrols", "allowed"), [(True, True), (False, False)])
+def test_a_serial_number_that_was_enrolled_enrols_again_as_the_stack_says(*, re_enrols: bool, allowed: bool) -> None:
     """Once the operator has armed it again; the refusal is told to the operator."""
     armed_again = replace(ARMED, enrolled_at=NOW - 90 * DAY)
-    verdict = admit(ASKED, KnownSerial(device=armed_again), NOW, again=again)
+    verdict = admit(ASKED, KnownSerial(device=armed_again), NOW, re_enrols=re_enrols)
     assert verdict.allowed is allowed
     assert verdict.count is (Metric.ENROLMENTS if allowed else Metric.RE_ENROLMENTS_REFUSED)
 
 
 def test_the_first_enrolment_does_not_need_that() -> None:
     """A stack that enrols nothing twice enrols each once, and repeats the same registration."""
-    assert admit(ASKED, KnownSerial(device=ARMED), NOW, again=False).allowed
-    assert admit(ASKED, KnownSerial(device=replace(CLAIMED, enrolled_at=NOW)), NOW, again=False).allowed
+    assert admit(ASKED, KnownSerial(device=ARMED), NOW, re_enrols=False).allowed
+    assert admit(ASKED, KnownSerial(device=replace(CLAIMED, enrolled_at=NOW)), NOW, re_enrols=False).allowed
 
 
 def test_the_first_use_spends_the_token_and_is_remembered() -> None:

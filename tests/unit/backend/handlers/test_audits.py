@@ -249,7 +249,7 @@ def told_of(here: Audited) -> list[str]:
 @pytest.mark.parametrize("signer", ["", CA])
 def test_without_another_signer_what_rests_on_a_ca_is_listed_and_not_rotated(signer: str) -> None:
     """A rotation would make certificates of another trust, or of the same CA again."""
-    here = resting(replace(SETTINGS, signer=signer), things=250)
+    here = resting(replace(SETTINGS, provider_ca=signer), things=250)
     here.tell()
     assert here.ordered() == []
     assert sorted(told_of(here)) == [f"gw-{number:04}" for number in range(250)]
@@ -258,7 +258,7 @@ def test_without_another_signer_what_rests_on_a_ca_is_listed_and_not_rotated(sig
 
 def test_with_another_signer_what_rests_on_a_ca_is_ordered_to_rotate() -> None:
     """But for what renews by itself before the CA ends."""
-    here = resting(replace(SETTINGS, signer=SIGNER))
+    here = resting(replace(SETTINGS, provider_ca=SIGNER))
     here.world.registry.shadows["gw-0000"] = here.auditor.signed[CA][0]
     here.world.registry.renewals["gw-0000"] = here.world.now + DAY
     here.tell(TASK, TASK)
@@ -268,7 +268,7 @@ def test_with_another_signer_what_rests_on_a_ca_is_ordered_to_rotate() -> None:
 
 def test_a_message_that_comes_again_makes_the_jobs_that_were_not_made() -> None:
     """What was ordered has rotated and retired meanwhile, so less is found; each order is counted once."""
-    here = resting(replace(SETTINGS, signer=SIGNER), things=60)
+    here = resting(replace(SETTINGS, provider_ca=SIGNER), things=60)
     orders: list[str] = []
 
     def fail(verb: str) -> None:
@@ -325,7 +325,7 @@ def test_a_ca_on_which_nothing_rests_is_told_too() -> None:
 
 def test_a_ca_that_the_operator_does_not_want_to_hear_of() -> None:
     """Nothing is read for it."""
-    here = resting(replace(SETTINGS, signer=SIGNER))
+    here = resting(replace(SETTINGS, provider_ca=SIGNER))
     here.auditor.audits[TASK] = [replace(item, suppressed=True) for item in here.auditor.audits[TASK]]
     here.tell()
     assert (here.ordered(), here.world.outbox.counted[2:]) == ([], [])
