@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.deletion import CertificateKind
-from agent.backend.handlers import orders
 from agent.core.exit_codes import Exit
 from agent.core.text import counted
+from agent.fleet.certificates import classified
 
 if TYPE_CHECKING:
     from agent.fleet.task import OperatorTask
@@ -19,7 +19,7 @@ _A_SECOND = 5  # of the ten ListPrincipalThings that AWS answers to the account;
 def orphans(task: OperatorTask) -> Exit:
     """Look at each certificate of the account, with room left for gateways, and tell of each as it is found."""
     seen: dict[CertificateKind, int] = {}
-    found = orders.orphans(task.fleet.registry, task.fleet.store, task.now)
+    found = classified(task.fleet.registry, task.fleet.store, task.now)
     for certificate, judged in task.watched(found, "Certificates looked at, five a second at most"):
         task.pause(1 / _A_SECOND)
         seen[judged.kind] = seen.get(judged.kind, 0) + 1

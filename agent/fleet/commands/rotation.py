@@ -6,10 +6,10 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.orders import JobPlan
-from agent.backend.handlers import orders
+from agent.backend.decide.orders import JobPlan, job_targets
 from agent.core.exit_codes import Exit
 from agent.core.text import counted
+from agent.fleet.certificates import job_target
 from agent.fleet.decide import rotation
 from agent.fleet.errors import UsageError
 
@@ -54,7 +54,8 @@ def _order_group(task: OperatorTask, pace: Pace, window: rotation.Window | None)
 def _plan(task: OperatorTask, pace: Pace) -> JobPlan:
     names = sorted(set(task.arguments.things)) or _searched(task)
     things = task.watched(names, "Things looked at", len(names))
-    return orders.plan(things, _task_of(task), task.arguments.reason, task.fleet.registry, pace)
+    targets = (job_target(thing, task.fleet.registry) for thing in things)
+    return job_targets(targets, _task_of(task), task.arguments.reason, pace)
 
 
 def _searched(task: OperatorTask) -> list[str]:

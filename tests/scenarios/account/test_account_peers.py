@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.backend.decide.orders import job_targets
 from agent.backend.errors import ChangedError, UnavailableError
-from agent.backend.handlers import orders
 from agent.backend.names import Metric
 from agent.backend.values import Status
+from agent.fleet.certificates import job_target
 from support.aws.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World
 
 if TYPE_CHECKING:
@@ -84,12 +85,12 @@ def test_keep_the_last_signed(world: World) -> None:
 def test_mitigation_as_outage(world: World) -> None:
     """A finding about the certificate in use becomes an order to rotate; nothing touches its status."""
     current = world.enrolled()
-    planned = orders.plan(["gw-0042"], "finding 1", "the certificate is 400 days old", world.registry)
+    planned = job_targets([job_target("gw-0042", world.registry)], "finding 1", "it is 400 days old")
     _order(world, planned)
     assert world.active() == {current}
     assert [order.things for order in world.registry.jobs.values()] == [("gw-0042",)]
     _order(world, planned)
-    again = orders.plan(["gw-0042"], "finding 2", "the certificate is 401 days old", world.registry)
+    again = job_targets([job_target("gw-0042", world.registry)], "finding 2", "it is 401 days old")
     assert again.orders == ()
     assert "already" in again.skipped["gw-0042"]
     assert len(world.registry.jobs) == 1
