@@ -93,13 +93,11 @@ class JobTarget:
         thing: The thing.
         certificates: What is attached to it; None when there is no such thing.
         jobs: The jobs that wait for it or that it works on.
-        because_of: The certificate that is to be replaced; empty for the one in use, whichever that is.
     """
 
     thing: str
     certificates: tuple[Certificate, ...] | None
     jobs: tuple[str, ...] = ()
-    because_of: str = ""
 
 
 @frozen
@@ -144,13 +142,9 @@ def _against(candidate: JobTarget) -> str:
     """Return why a thing is not ordered to rotate, or nothing."""
     if not is_name(candidate.thing) or candidate.certificates is None:
         return "There is no such thing."
-    active = [certificate for certificate in candidate.certificates if certificate.active]
-    if not active:
+    if not any(certificate.active for certificate in candidate.certificates):
         return "It has no active certificate, so it cannot connect and no job reaches it."
     waiting = [job for job in candidate.jobs if job.startswith(JOB_PREFIX)]
     if waiting:
         return f"The job {waiting[0]} orders it to rotate already."
-    newest = max(active, key=lambda certificate: certificate.created_at)
-    if candidate.because_of not in {"", newest.certificate_id}:
-        return f"It has a newer certificate already, {newest.certificate_id[:12]}."
     return ""

@@ -6,9 +6,9 @@ import pytest
 
 from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS, JobTarget, job_id, job_targets
 from agent.backend.values import Certificate, Status
-from support.aws.account import DAY, NOW, certificate_id
+from support.aws.account import NOW, certificate_id
 
-OLD, NEW = certificate_id("old"), certificate_id("new")
+OLD = certificate_id("old")
 
 
 def candidate(thing: str = "gw-0042", **more: object) -> JobTarget:
@@ -50,16 +50,6 @@ def test_a_fleet_is_ordered_in_jobs_of_a_hundred() -> None:
             "cannot connect",
         ),
         (candidate(jobs=("other", f"{JOB_PREFIX}1")), f"{JOB_PREFIX}1 orders"),
-        (
-            candidate(
-                because_of=OLD,
-                certificates=(
-                    Certificate(certificate_id=OLD, status=Status.ACTIVE, created_at=NOW),
-                    Certificate(certificate_id=NEW, status=Status.ACTIVE, created_at=NOW + DAY),
-                ),
-            ),
-            "newer certificate",
-        ),
     ],
 )
 def test_what_is_not_ordered(asked: JobTarget, why: str) -> None:
@@ -71,4 +61,4 @@ def test_what_is_not_ordered(asked: JobTarget, why: str) -> None:
 
 def test_other_jobs_do_not_stand_in_the_way() -> None:
     """They are other programs'."""
-    assert job_targets([candidate(jobs=("firmware-7",), because_of=OLD)], "t", "r").orders
+    assert job_targets([candidate(jobs=("firmware-7",))], "t", "r").orders
