@@ -23,6 +23,7 @@ from agent.backend.decide.verdict import (
     SaveRecord,
 )
 from agent.backend.errors import ChangedError, UnavailableError
+from agent.backend.names import REASON
 from agent.backend.settings import StackSettings
 from agent.core.frozen import frozen
 
@@ -87,6 +88,18 @@ def perform(account: Account, verdict: Decision) -> None:
     """
     for deed in verdict.do:
         _perform(account, deed)
+
+
+def tell(account: Account, verdict: Decision, **about: object) -> None:
+    """Tell the operator of a verdict, if it is one that is counted.
+
+    Args:
+        account: The account.
+        verdict: The verdict.
+        about: What it is about, for the operator's log.
+    """
+    if verdict.count is not None:
+        account.outbox.count(verdict.count, about={REASON: verdict.why, **about})
 
 
 def go_through(

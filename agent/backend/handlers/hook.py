@@ -13,8 +13,8 @@ from agent.backend.decide.admission import Enrolment, KnownSerial, admit, denied
 from agent.backend.decide.rotation import Rotation, RotationFacts, over_budget, refused, rotate
 from agent.backend.decide.verdict import Decision, is_certificate_id, is_name
 from agent.backend.errors import ChangedError
-from agent.backend.handlers.account import carry_out
-from agent.backend.names import REASON, SERIAL_PARAMETER, THING_PARAMETER, TOKEN_PARAMETER, Metric
+from agent.backend.handlers.account import carry_out, tell
+from agent.backend.names import SERIAL_PARAMETER, THING_PARAMETER, TOKEN_PARAMETER, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,8 +46,7 @@ def hook(event: Mapping[str, object], account: Account) -> Mapping[str, object]:
     else:
         why = f"The template {template} is none of this stack's."
         verdict = Decision(allowed=False, why=why, say=denied(), count=Metric.ENROLMENTS_REFUSED)
-    if verdict.count is not None:
-        account.outbox.count(verdict.count, about={REASON: verdict.why, **about})
+    tell(account, verdict, **about)
     return verdict.say
 
 

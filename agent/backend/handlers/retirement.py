@@ -12,7 +12,7 @@ from agent.backend.decide import retirement
 from agent.backend.decide.replacement import is_being_retired
 from agent.backend.decide.retirement import RetirementFacts, RetirementRequest
 from agent.backend.decide.verdict import Decision, is_certificate_id, is_name
-from agent.backend.handlers.account import carry_out
+from agent.backend.handlers.account import carry_out, tell
 from agent.backend.names import LEASE, REASON, Metric
 from agent.core.aws import topics
 
@@ -56,9 +56,7 @@ def carried_out(asked: RetirementRequest, account: Account) -> Decision:
 
 def count(asked: RetirementRequest, verdict: Decision, account: Account) -> None:
     """Tell the operator of a retirement."""
-    metric = Metric.RETIREMENTS if verdict.allowed else Metric.RETIREMENTS_REFUSED
-    about = {"thing": asked.thing, "caller": asked.caller, "certificateId": verdict.say["certificateId"]}
-    account.outbox.count(metric, about={REASON: verdict.why, **about})
+    tell(account, verdict, thing=asked.thing, caller=asked.caller, certificateId=verdict.say["certificateId"])
 
 
 def _asked(event: Mapping[str, object]) -> RetirementRequest:

@@ -7,13 +7,14 @@ retire ask the same ones.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.deletion import DueCertificate, may_delete
 from agent.backend.errors import ChangedError
-from agent.backend.handlers.account import go_through, perform
-from agent.backend.names import REASON, Metric
+from agent.backend.handlers.account import go_through, perform, tell
+from agent.backend.names import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,14 +56,11 @@ def sweep(account: Account, time_left: Callable[[], timedelta], pause: Callable[
 
 def _look_at(record: Record, account: Account) -> None:
     verdict = may_delete(record, _found(record, account), account.now())
-    metric, why = verdict.count, verdict.why
     try:
         perform(account, verdict)
     except ChangedError as error:
-        metric, why = Metric.KEPT, str(error)
-    if metric is not None:
-        about = {"thing": record.thing, "certificateId": record.certificate_id}
-        account.outbox.count(metric, about={REASON: why, **about})
+        verdict = replace(verdict, count=Metric.KEPT, why=str(error))
+    tell(account, verdict, thing=record.thing, certificateId=record.certificate_id)
 
 
 def _found(record: Record, account: Account) -> DueCertificate:

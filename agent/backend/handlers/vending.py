@@ -23,9 +23,9 @@ from agent.backend.decide.admission import has_token
 from agent.backend.decide.vending import CountWindow, Purchase
 from agent.backend.decide.verdict import Decision, is_name
 from agent.backend.errors import ChangedError
-from agent.backend.handlers.account import carry_out
+from agent.backend.handlers.account import carry_out, tell
 from agent.backend.handlers.hook import known_of
-from agent.backend.names import REASON, Metric
+from agent.backend.names import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,10 +58,8 @@ def vend(event: Mapping[str, object], account: Account) -> Mapping[str, object]:
     verdict = vending.unheard(_counted(vending.requests_of(address, account.now()), 1, account))
     if verdict is None:
         verdict = asked if isinstance(asked, Decision) else _vended(asked, account)
-    if verdict.count is not None:
-        serial = asked.serial if isinstance(asked, Purchase) else ""
-        about = {"serial": serial, "address": address, "certificateId": verdict.say.get("certificateId", "")}
-        account.outbox.count(verdict.count, about={REASON: verdict.why, **about})
+    serial = asked.serial if isinstance(asked, Purchase) else ""
+    tell(account, verdict, serial=serial, address=address, certificateId=verdict.say.get("certificateId", ""))
     return {
         "statusCode": verdict.say.get("code", 200),
         "headers": {"content-type": "application/json", "cache-control": "no-store"},
