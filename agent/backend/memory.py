@@ -184,7 +184,7 @@ class MemoryRegistry:
     def delete(self, certificate_id: str) -> None:
         """Delete a certificate."""
         entry = self._entry(certificate_id)
-        if entry.certificate.status not in {Status.INACTIVE, Status.REVOKED}:
+        if not entry.certificate.over:
             raise ChangedError(f"{certificate_id[:12]} is {entry.certificate.status}.")
         if entry.things:
             raise ChangedError(f"{certificate_id[:12]} is attached to a thing.")

@@ -203,6 +203,11 @@ class Certificate:
         """Whether a gateway can connect with it."""
         return self.status is Status.ACTIVE
 
+    @property
+    def over(self) -> bool:
+        """Whether it was made INACTIVE or revoked; AWS deletes no other."""
+        return self.status in {Status.INACTIVE, Status.REVOKED}
+
 
 @frozen
 class ShadowReport:

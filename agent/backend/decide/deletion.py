@@ -29,8 +29,6 @@ REMEMBERED = timedelta(days=365)  # the row of a deleted certificate: a request 
 PUT_OFF = timedelta(days=1)
 SETTLED = timedelta(hours=2)  # an enrolment is over by then: ownership tokens end after one
 
-_DELETABLE = {Status.INACTIVE, Status.REVOKED}
-
 
 @frozen
 class DueCertificate:
@@ -55,7 +53,7 @@ def may_delete(record: Record, found: DueCertificate, now: datetime) -> Decision
         return _left("It is gone already.", SaveRecord(_ended(record, now)))
     if found.certificate.active:
         return _rescued(record, found)
-    if found.certificate.status not in _DELETABLE:
+    if not found.certificate.over:
         why = f"It is {found.certificate.status}, in which AWS deletes nothing."
         return _left(why, SaveRecord(replace(record, delete_after=now + PUT_OFF)), count=Metric.KEPT)
     if found.things not in {(), (record.thing,)}:
@@ -149,7 +147,7 @@ def classify(certificate: Certificate, things: tuple[str, ...], record: Record |
         return Classified(
             kind=CertificateKind.PENDING, why="It was made a moment ago, and is being registered or sold."
         )
-    if certificate.status in _DELETABLE:
+    if certificate.over:
         return _inactive(record)
     if len(things) > 1:
         why = f"It is attached to {', '.join(things)}. Whose it is cannot be told, so it cannot rotate."

@@ -16,18 +16,24 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import enrolled
 from agent.backend.decide.replacement import belongs_to_another
-from agent.backend.decide.verdict import DeactivateCertificate, Decision, Deed, SaveRecord, is_certificate_id
+from agent.backend.decide.verdict import (
+    BAD_REQUEST,
+    CONFLICT,
+    FORBIDDEN,
+    TOO_MANY_REQUESTS,
+    DeactivateCertificate,
+    Decision,
+    Deed,
+    SaveRecord,
+    is_certificate_id,
+)
 from agent.backend.names import Metric
-from agent.backend.values import Certificate, Device, Record, Replacement, Status
+from agent.backend.values import Certificate, Device, Record, Replacement
 from agent.core.aws.topics import NONE_SUCH
 from agent.core.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
-
-BAD_REQUEST, FORBIDDEN, CONFLICT, TOO_MANY_REQUESTS = 400, 403, 409, 429
-
-_OVER = {Status.INACTIVE, Status.REVOKED}
 
 
 @frozen
@@ -144,7 +150,7 @@ def _deeds(asked: RetirementRequest, seen: RetirementFacts, now: datetime, keep:
             expires_at=None,
         )
     )
-    if seen.target.status not in _OVER:
+    if not seen.target.over:
         return (note, DeactivateCertificate(seen.target.certificate_id))
     return () if record.delete_after is not None else (note,)
 

@@ -33,6 +33,9 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import Enrolment, KnownSerial, admit, issued
 from agent.backend.decide.verdict import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    TOO_MANY_REQUESTS,
     ActivateCertificate,
     AttachPolicy,
     AttachThing,
@@ -48,7 +51,6 @@ from agent.core.frozen import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-BAD_REQUEST, FORBIDDEN, TOO_MANY = 400, 403, 429
 
 MOST_FAILURES, FAILURES_SPAN = 10, timedelta(hours=1)
 MOST_REQUESTS, REQUESTS_SPAN = 60, timedelta(minutes=1)
@@ -127,7 +129,7 @@ def unheard(requests: int) -> Decision | None:
         return None
     why = f"Its address has asked {requests} times within {REQUESTS_SPAN.seconds} seconds."
     message = "This address asks too often. Ask again in some minutes."
-    return Decision(allowed=False, why=why, say=_told(TOO_MANY, message), count=Metric.VENDING_PUT_OFF)
+    return Decision(allowed=False, why=why, say=_told(TOO_MANY_REQUESTS, message), count=Metric.VENDING_PUT_OFF)
 
 
 def unreadable(why: str, count: Metric | None = None) -> Decision:

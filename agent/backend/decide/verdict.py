@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from agent.backend.names import Metric
     from agent.backend.values import Device, Record
 
+BAD_REQUEST, FORBIDDEN, CONFLICT, TOO_MANY_REQUESTS = 400, 403, 409, 429  # of HTTP, which refusals bear
+
 _CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 

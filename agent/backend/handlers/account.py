@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.backend.ports import CertificateSigner, Outbox, Registry, StackStore
+    from agent.backend.values import Device, Record
 
 T = TypeVar("T")
 
@@ -88,6 +89,15 @@ def perform(account: Account, verdict: Decision) -> None:
     """
     for deed in verdict.do:
         _perform(account, deed)
+
+
+def device_of(record: Record | None, account: Account) -> Device | None:
+    """Return the row of the serial number that a certificate descends from, if its row names one.
+
+    Raises:
+        BackendError: It could not be read.
+    """
+    return account.store.device(record.serial) if record is not None and record.serial else None
 
 
 def tell(account: Account, verdict: Decision, **about: object) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from agent.backend.decide import audits
 from agent.backend.decide.audits import AuditedCertificate, Left
 from agent.backend.decide.verdict import is_certificate_id
+from agent.backend.handlers.account import device_of
 from agent.backend.names import REASON, Metric
 from agent.backend.values import AuditFinding, Check, DeviceState
 
@@ -122,7 +123,7 @@ def _seen(certificate_id: str, record: Record | None, account: Account) -> Audit
     things = registry.things_of(certificate_id) if certificate is not None and certificate.active else ()
     if len(things) != 1:
         return AuditedCertificate(certificate=certificate, things=things)
-    device = account.store.device(record.serial) if record is not None and record.serial else None
+    device = device_of(record, account)
     attached = (registry.certificate(item) for item in registry.certificates_of(things[0]) or ())
     return AuditedCertificate(
         certificate=certificate,

@@ -13,7 +13,7 @@ from agent.backend.decide.admission import Enrolment, KnownSerial, admit, denied
 from agent.backend.decide.rotation import Rotation, RotationFacts, over_budget, refused, rotate
 from agent.backend.decide.verdict import Decision, is_certificate_id, is_name
 from agent.backend.errors import ChangedError
-from agent.backend.handlers.account import carry_out, tell
+from agent.backend.handlers.account import carry_out, device_of, tell
 from agent.backend.names import SERIAL_PARAMETER, THING_PARAMETER, TOKEN_PARAMETER, Metric
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _held(asked: Rotation, account: Account) -> RotationFacts:
         policies=account.registry.policies_of(asked.caller),
         caller=caller,
         active=_is_active(caller, account),
-        device=account.store.device(caller.serial) if caller is not None and caller.serial else None,
+        device=device_of(caller, account),
         record=account.store.record(asked.certificate_id),
     )
 

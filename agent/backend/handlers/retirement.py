@@ -12,7 +12,7 @@ from agent.backend.decide import retirement
 from agent.backend.decide.replacement import is_being_retired
 from agent.backend.decide.retirement import RetirementFacts, RetirementRequest
 from agent.backend.decide.verdict import Decision, is_certificate_id, is_name
-from agent.backend.handlers.account import carry_out, tell
+from agent.backend.handlers.account import carry_out, device_of, tell
 from agent.backend.names import LEASE, REASON, Metric
 from agent.core.aws import topics
 
@@ -94,7 +94,7 @@ def _seen(asked: RetirementRequest, replacement: Replacement | None, account: Ac
     return RetirementFacts(
         caller=registry.certificate(caller),
         caller_record=record,
-        device=store.device(record.serial) if record is not None and record.serial else None,
+        device=device_of(record, account),
         target=certificate,
         target_things=registry.things_of(target) if certificate is not None else (),
         target_record=store.record(target),
