@@ -17,7 +17,7 @@ from botocore import exceptions
 from botocore.config import Config
 
 from agent.backend import items
-from agent.backend.aws.clients import Clients
+from agent.backend.aws.clients import SERVER_ERROR, THROTTLED, Clients
 from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import BackendError
@@ -39,17 +39,12 @@ _CREDENTIALS = {
     "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException",
     "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
-_THROTTLED = {
-    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling", "ThrottlingException",
-    "TooManyRequestsException",
-}  # fmt: skip
 _WRITTEN_MEANWHILE = ("PutItem", "ConditionalCheckFailedException")
 _QUOTA = "LimitExceededException"  # a quota of resources, not of requests: asking again changes nothing
 _NOT_OFFERED = {"InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"}
 _NOT_IMPLEMENTED = 501
 _ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
 _GONE = re.compile(r"does not exist")
-_SERVER_ERROR = 500
 _LOOKS_AT_DRIFT, _BETWEEN_LOOKS = 60, 5.0  # seconds; it takes CloudFormation some minutes at most
 
 
@@ -337,12 +332,12 @@ def _refusal(error: exceptions.ClientError) -> AgentError:
         return NotOfferedError(f"{error.operation_name} is not offered here ({code}).")
     if code in _CREDENTIALS:
         return UsageError(f"AWS does not take these credentials ({code}).", hint=_SIGN_IN)
-    if code in _THROTTLED:
+    if code in THROTTLED:
         return NotNowError(f"AWS throttles {error.operation_name} ({code}), after several attempts.", hint=_AGAIN)
     if error.operation_name in _INDEXED and code in {"IndexNotReadyException", "ResourceNotFoundException"}:
         hint = "Turn it on with `iot-cert cloud setup`; a new index of a large fleet takes hours."
         return UsageError("Fleet indexing is off, or its index is not built yet.", hint=hint)
-    if status >= _SERVER_ERROR:
+    if status >= SERVER_ERROR:
         return NotNowError(f"AWS failed to answer {error.operation_name} ({code}).", hint=_AGAIN)
     return AccountError(f"AWS refuses {error.operation_name}: {text} ({code})")
 

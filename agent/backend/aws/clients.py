@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 MISSING = frozenset({"ResourceNotFoundException"})
 
-_THROTTLED = {
+THROTTLED = {
     "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "Throttling",
     "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
-_SERVER_ERROR = 500
+SERVER_ERROR = 500
 
 
 class GoneError(ChangedError):
@@ -111,6 +111,6 @@ def _meaning(error: ClientError, changed: Collection[str]) -> BackendError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in changed:
         return (GoneError if code in MISSING else ChangedError)(str(error))
-    if code in _THROTTLED or status >= _SERVER_ERROR:
+    if code in THROTTLED or status >= SERVER_ERROR:
         return UnavailableError(str(error))
     return MisconfiguredError(str(error))
