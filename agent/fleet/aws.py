@@ -74,12 +74,21 @@ class DeployedStack:
     @property
     def gateway_policies(self) -> tuple[str, str]:
         """The policies that the stack has for a gateway, by name: of its sessions, and of its rotations."""
-        return f"{self.outputs['Prefix']}-gateway-session", f"{self.outputs['Prefix']}-gateway-rotation"
+        return self.outputs["SessionPolicy"], self.outputs["RotationPolicy"]
 
     @property
     def claim_policy(self) -> str:
         """The policy that the stack has for a claim certificate, by name."""
-        return f"{self.outputs['Prefix']}-claim"
+        return self.outputs["ClaimPolicy"]
+
+    @property
+    def rule(self) -> str:
+        """The rule that hears retirements, by name; a rule's name has no hyphen."""
+        return self.named("retire").replace("-", "_")
+
+    def named(self, name: str) -> str:
+        """Return the name in the account of a function or an alarm of the stack, such as ``hook``."""
+        return f"{self.outputs['Prefix']}-{name}"
 
     def iot_arn(self, kind: str, name: str = "") -> str:
         """Return the ARN of something in AWS IoT Core, such as ``thing`` or ``cert``."""
@@ -128,7 +137,7 @@ class Fleet:
             page
             for function in functions
             for page in self._logs.get_paginator("filter_log_events").paginate(
-                logGroupName=f"/aws/lambda/{self.stack.outputs['Prefix']}-{function}",
+                logGroupName=f"/aws/lambda/{self.stack.named(function)}",
                 filterPattern=f"{{ $.{Metric.RE_ENROLMENTS_REFUSED} > 0 }}",
                 startTime=int(since.timestamp() * 1000),
             )

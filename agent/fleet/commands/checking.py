@@ -68,19 +68,20 @@ def _endpoint(task: OperatorTask) -> list[AccountFinding]:
 
 def _templates(task: OperatorTask) -> list[AccountFinding]:
     fleet, outputs = task.fleet, task.fleet.stack.outputs
-    hook = f"{outputs['Prefix']}-hook"
     return [
         finding
         for name in (outputs["EnrolmentTemplate"], outputs["RotationTemplate"])
         for finding in examination.of_template(
-            name, fleet.iot.describe_provisioning_template(templateName=name), fleet.stack.gateway_policies, hook
+            name,
+            fleet.iot.describe_provisioning_template(templateName=name),
+            fleet.stack.gateway_policies,
+            fleet.stack.named("hook"),
         )
     ]
 
 
 def _rule(task: OperatorTask) -> list[AccountFinding]:
-    name = task.fleet.stack.outputs["Prefix"].replace("-", "_") + "_retire"
-    return [examination.of_rule(task.fleet.iot.get_topic_rule(ruleName=name)["rule"])]
+    return [examination.of_rule(task.fleet.iot.get_topic_rule(ruleName=task.fleet.stack.rule)["rule"])]
 
 
 def _claims(task: OperatorTask) -> list[AccountFinding]:

@@ -25,6 +25,7 @@ from agent.fleet.own_cas import OwnCas
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.fleet.aws import DeployedStack
     from agent.fleet.task import OperatorTask
     from agent.fleet.trial.account import TrialAccount
     from agent.fleet.trial.device import TrialDevice
@@ -56,19 +57,19 @@ class Trial:
         return self.device.known["thing"]
 
     @property
-    def prefix(self) -> str:
-        """What the stack's names begin with."""
-        return str(self.task.fleet.stack.outputs["Prefix"])
+    def stack(self) -> DeployedStack:
+        """The stack."""
+        return self.task.fleet.stack
 
     @property
     def hook(self) -> str:
         """The hook's function."""
-        return f"{self.prefix}-hook"
+        return self.stack.named("hook")
 
     @property
     def policy(self) -> str:
         """The policy of the test device's application."""
-        return f"{self.prefix}-first-deployment"
+        return self.stack.named("first-deployment")
 
     def client(self, service: str) -> Any:
         """Return a client of a service."""
@@ -187,7 +188,7 @@ def deletion(trial: Trial) -> TrialSeen:
     for name in names:
         trial.account.make_due(name, trial.task.now - timedelta(days=1))
     for number in range(1, ROUNDS + 1):
-        trial.client("lambda").invoke(FunctionName=f"{trial.prefix}-sweep", Payload=b"{}")
+        trial.client("lambda").invoke(FunctionName=trial.stack.named("sweep"), Payload=b"{}")
         if not [name for name in names if trial.status(name) != "gone"]:
             return _as(bool(names), f"Gone after {counted(number, 'round')}, {BETWEEN:g} seconds apart.")
         trial.task.pause(BETWEEN)
@@ -279,7 +280,7 @@ def metrics(trial: Trial) -> TrialSeen:
     """Read what CloudWatch has counted."""
 
     def listed() -> bool:
-        dimensions = [{"Name": STACK_DIMENSION, "Value": trial.prefix}]
+        dimensions = [{"Name": STACK_DIMENSION, "Value": trial.stack.outputs["Prefix"]}]
         asked = {"Namespace": NAMESPACE, "MetricName": Metric.ENROLMENTS.value, "Dimensions": dimensions}
         return bool(trial.client("cloudwatch").list_metrics(**asked)["Metrics"])
 
@@ -290,7 +291,7 @@ def metrics(trial: Trial) -> TrialSeen:
 
 def alarm(trial: Trial) -> TrialSeen:
     """Set an alarm off by hand."""
-    watch, name = trial.client("cloudwatch"), f"{trial.prefix}-dead-letters"
+    watch, name = trial.client("cloudwatch"), trial.stack.named("dead-letters")
     watch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="first-deployment tries it")
 
     def acted() -> list[str]:
