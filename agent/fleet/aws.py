@@ -103,7 +103,7 @@ class Fleet:
         stack: The stack.
         registry: AWS IoT Core's registry, as the functions see it.
         store: The stack's tables.
-        iot: A client of AWS IoT Core's control plane, for what `check` reads.
+        iot: A client of AWS IoT Core's control plane, for what one verb alone reads.
     """
 
     def __init__(self, stack: DeployedStack, session: Any) -> None:
@@ -196,6 +196,11 @@ class Fleet:
     def _arn(self, certificate_id: str) -> str:
         return self.stack.iot_arn("cert", certificate_id)
 
+    def indexing(self) -> Mapping[str, Any]:
+        """Return how things and groups are indexed (GetIndexingConfiguration)."""
+        found: Mapping[str, Any] = self.iot.get_indexing_configuration()
+        return found
+
     def index_things(self, configuration: Mapping[str, Any]) -> None:
         """Set how things are indexed, and change nothing else (UpdateIndexingConfiguration)."""
         self.iot.update_indexing_configuration(thingIndexingConfiguration=configuration)
@@ -204,10 +209,10 @@ class Fleet:
         """Return the account's address for data (DescribeEndpoint)."""
         return str(self.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"])
 
-    def has_certificate(self, policy: str) -> bool:
-        """Return whether a policy is attached to a certificate (ListTargetsForPolicy)."""
+    def targets(self, policy: str) -> list[str]:
+        """Return the ARNs of what a policy is attached to: certificates and thing groups (ListTargetsForPolicy)."""
         pages = self.iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
-        return any(":cert/" in target for page in pages for target in page["targets"])
+        return [target for page in pages for target in page["targets"]]
 
     def make_claim(self) -> tuple[str, tuple[str, str]]:
         """Make a certificate (CreateKeysAndCertificate); return its id, and itself and its key as PEM."""

@@ -86,12 +86,11 @@ def _rule(task: OperatorTask) -> list[AccountFinding]:
 
 def _claims(task: OperatorTask) -> list[AccountFinding]:
     policy = task.fleet.stack.claim_policy
-    pages = task.fleet.iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
-    return [examination.of_claims(policy, [target for page in pages for target in page["targets"]])]
+    return [examination.of_claims(policy, task.fleet.targets(policy))]
 
 
 def _indexing(task: OperatorTask) -> list[AccountFinding]:
-    return [examination.of_indexing(task.fleet.iot.get_indexing_configuration())]
+    return [examination.of_indexing(task.fleet.indexing())]
 
 
 def _audit(task: OperatorTask) -> list[AccountFinding]:
@@ -104,17 +103,17 @@ def _audit(task: OperatorTask) -> list[AccountFinding]:
 
 
 def _signer(task: OperatorTask) -> list[AccountFinding]:
-    account, signer, stack = OwnCas(task.fleet), task.fleet.store.signer(), task.fleet.stack
-    providers = tuple(account.providers())
+    cas, signer, stack = OwnCas(task.fleet), task.fleet.store.signer(), task.fleet.stack
+    providers = tuple(cas.providers())
     seen = own_ca.SignerSeen(
         signer=signer,
         prefix=stack.outputs["Prefix"],
         function=stack.outputs.get("SignerFunction", ""),
         providers=providers,
-        keys={item.number: account.key_state(item.key) for item in signer.cas},
-        registered={item.number: account.registered(item.ca_id) for item in signer.cas},
+        keys={item.number: cas.key_state(item.key) for item in signer.cas},
+        registered={item.number: cas.registered(item.ca_id) for item in signer.cas},
         lifetime=stack.lifetime,
-        policy=account.stack_policy() if providers else "",
+        policy=cas.stack_policy() if providers else "",
     )
     return own_ca.judge(seen, task.now)
 

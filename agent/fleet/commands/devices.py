@@ -178,9 +178,9 @@ def _wanted(task: OperatorTask) -> list[arming.Wanted]:
 
 
 def _arm(task: OperatorTask, wanted: arming.Wanted, until: datetime | None) -> arming.Armed:
-    registry, store, thing = task.fleet.registry, task.fleet.store, wanted.thing
+    store, thing = task.fleet.store, wanted.thing
     for _ in range(_ATTEMPTS):
-        in_use = tuple(item.certificate_id for item in _active(task, thing)) if registry.is_thing(thing) else ()
+        in_use = tuple(item.certificate_id for item in _active(task, thing))
         held = arming.KnownBefore(
             device=store.device(wanted.serial), in_use=in_use, replacement=store.replacement(thing)
         )

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
 from agent.core.exit_codes import Exit
-from agent.fleet.decide import setting_up
+from agent.fleet.decide import examination, setting_up
+from agent.fleet.decide.examination import Level
 from agent.fleet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def setup(task: OperatorTask) -> Exit:
 
 
 def _index(task: OperatorTask) -> None:
-    wanted = setting_up.indexing(task.fleet.iot.get_indexing_configuration())
+    wanted = setting_up.indexing(task.fleet.indexing())
     if wanted is None:
         _tell(task, "fleet indexing", made=False, text="Fleet indexing holds the agent's shadow already.")
         return
@@ -41,7 +42,8 @@ def _index(task: OperatorTask) -> None:
 
 def _claim(task: OperatorTask) -> None:
     policy = task.fleet.stack.claim_policy
-    if task.fleet.has_certificate(policy) and task.arguments.claim is None:
+    held = examination.of_claims(policy, task.fleet.targets(policy)).level is Level.FINE
+    if held and task.arguments.claim is None:
         _tell(task, "claim certificate", made=False, text=f"A certificate has the policy {policy} already.")
         return
     if task.arguments.claim is None:

@@ -261,7 +261,7 @@ def schedule(trial: Trial) -> TrialSeen:
 def index(trial: Trial) -> TrialSeen:
     """Write the shadow, and search for it."""
     fleet = trial.task.fleet
-    found = fleet.iot.get_indexing_configuration().get("thingIndexingConfiguration", {})
+    found = fleet.indexing().get("thingIndexingConfiguration", {})
     if found.get("namedShadowIndexingMode") != "ON":
         return _not_shown("Fleet indexing of named shadows is off: `iot-cert cloud setup` turns it on.")
     trial.account.report(trial.thing, {"certificateId": trial.device.certificate_id(), "health": 0})
