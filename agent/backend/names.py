@@ -15,8 +15,8 @@ Environment: the attributes of `agent.backend.settings.StackSettings` are read f
 
 Table `Variable.DEVICES`, hash key ``serial`` (S), TTL ``expires_at``. Four kinds of rows; `#` is in no serial number:
 
-* ``<serial>``: ``thing``, ``state`` (ARMED, CLAIMED, ENROLLED, BLOCKED), ``token_sha256``, ``token_until``, ``claims``
-  (SS of certificate ids), ``claimed_at``, ``enrolled_at``, ``version`` (N, counts the writes)
+* ``<serial>``: ``thing``, ``state`` (ARMED, BOUGHT, ENROLLED, BLOCKED), ``token_sha256``, ``token_until``, ``bought``
+  (SS of certificate ids), ``bought_at``, ``enrolled_at``, ``version`` (N, counts the writes)
 * ``day#<thing>#<yyyymmdd>``: ``ids`` (SS of certificate ids), ``expires_at``: the daily budget
 * ``retiring#<thing>``: ``holder`` (a certificate id), ``until`` (N), ``expires_at``: the lease of a retirement
 * ``tally#<what>#<until>``: ``times`` (N), ``expires_at``: what the vending machine counts in a minute or an hour

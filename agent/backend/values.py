@@ -20,7 +20,7 @@ class DeviceState(StrEnum):
     """How far a serial number has come."""
 
     ARMED = "ARMED"  # its token buys a certificate
-    CLAIMED = "CLAIMED"  # it has bought one, of which no use is known yet
+    BOUGHT = "BOUGHT"  # it has bought one, of which no use is known yet
     ENROLLED = "ENROLLED"  # what it bought is in use: the token is spent
     BLOCKED = "BLOCKED"  # by the operator
 
@@ -35,8 +35,8 @@ class Device:
         state: How far it has come.
         token_sha256: What its token is known by, see `decide.admission.fingerprint`; empty when it has none.
         token_until: When the token ends; None for never.
-        claims: The certificates that the token has bought.
-        claimed_at: When it bought the first of them.
+        bought: The certificates that the token has bought.
+        bought_at: When it bought the first of them.
         enrolled_at: When one of them was first known to be in use, in this or an earlier enrolment.
         version: How often the row was written; 0 for one that is not there yet.
     """
@@ -46,8 +46,8 @@ class Device:
     state: DeviceState
     token_sha256: str = field(default="", repr=False)
     token_until: datetime | None = None
-    claims: frozenset[str] = frozenset()
-    claimed_at: datetime | None = None
+    bought: frozenset[str] = frozenset()
+    bought_at: datetime | None = None
     enrolled_at: datetime | None = None
     version: int = 0
 

@@ -202,7 +202,7 @@ complete -c iot-cert -n '__iot_cert_in cloud devices' -l json -d 'print JSON, an
 complete -c iot-cert -n '__iot_cert_in cloud devices' -l stack -x -d 'the stack (default iot-cert)'
 complete -c iot-cert -n '__iot_cert_in cloud devices' -l region -x -d 'where it is (default: as the AWS CLI has it)'
 complete -c iot-cert -n '__iot_cert_in cloud devices' -l profile -x -d 'whose credentials (default: as the AWS CLI has it)'
-complete -c iot-cert -n '__iot_cert_in cloud devices' -l state -x -a 'armed claimed enrolled blocked' -d 'only those that are armed, claimed, enrolled, blocked'
+complete -c iot-cert -n '__iot_cert_in cloud devices' -l state -x -a 'armed bought enrolled blocked' -d 'only those that are armed, bought, enrolled, blocked'
 complete -c iot-cert -n '__iot_cert_in cloud devices' -l refused -d 'list enrolments that were refused although the token was right'
 complete -c iot-cert -n '__iot_cert_in cloud devices' -l for -x -d 'how far back to look for these (default 7d)'
 complete -c iot-cert -n '__iot_cert_in cloud block' -l json -d 'print JSON, an object a line'

@@ -1,7 +1,7 @@
 """Who is enrolled: a serial number with its token, as one thing.
 
 * A token is spent by the first use of a certificate that it bought, not by the request: a reply that is lost must not
-  lock a gateway out. Until then it buys up to `MOST_CLAIMS` certificates, all for the same thing.
+  lock a gateway out. Until then it buys up to `MOST_BOUGHT` certificates, all for the same thing.
 * The same certificate is admitted again at any time, since its registration may be repeated; but not once it was
   retired, because registration makes it active.
 * The gateway is told no reason. Unknown serial number, wrong token and spent token look alike, and are compared alike.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-MOST_CLAIMS = 5
+MOST_BOUGHT = 5
 LONGEST_TOKEN = 256  # characters
 
 # How long the row is kept of a certificate that is never seen in use: AWS deletes one that is not registered within an
@@ -76,8 +76,8 @@ def wants_report(asked: Enrolment, known: KnownSerial) -> bool:
     device = known.device
     return (
         device is not None
-        and device.state is DeviceState.CLAIMED
-        and asked.certificate_id not in device.claims
+        and device.state is DeviceState.BOUGHT
+        and asked.certificate_id not in device.bought
         and has_token(asked, device)
         and not _used(device, known)
     )
@@ -102,14 +102,14 @@ def admit(asked: Enrolment, known: KnownSerial, now: datetime, *, re_enrols: boo
         return _refused(f"The certificate was admitted for {record.thing} before, and this is {device.thing}.")
     if record is not None and record.retired_at is not None:
         return _refused("The certificate was retired, and registration would make it active again.")
-    if asked.certificate_id in device.claims:
+    if asked.certificate_id in device.bought:
         return _admitted(asked, device, record, now)
     return _another(asked, known, device, now, re_enrols=re_enrols)
 
 
 def enrolled(device: Device | None, certificate_id: str, now: datetime) -> tuple[SaveDevice, ...]:
     """Return what is to be done with a token when a certificate has shown that it is in use: it is spent."""
-    if device is None or device.state is not DeviceState.CLAIMED or certificate_id not in device.claims:
+    if device is None or device.state is not DeviceState.BOUGHT or certificate_id not in device.bought:
         return ()
     return (SaveDevice(replace(device, state=DeviceState.ENROLLED, enrolled_at=device.enrolled_at or now)),)
 
@@ -126,17 +126,17 @@ def _another(asked: Enrolment, known: KnownSerial, device: Device, now: datetime
         return _spent("It has been enrolled, and this stack enrols nothing twice.")
     if device.token_until is not None and now >= device.token_until:
         return _spent("Its token has ended.")
-    if len(device.claims) >= MOST_CLAIMS:
-        return _spent(f"Its token has bought {MOST_CLAIMS} certificates, and none is known to be in use.")
+    if len(device.bought) >= MOST_BOUGHT:
+        return _spent(f"Its token has bought {MOST_BOUGHT} certificates, and none is known to be in use.")
     return _admitted(asked, device, known.records.get(asked.certificate_id), now)
 
 
 def _admitted(asked: Enrolment, device: Device, record: Record | None, now: datetime) -> Decision:
     do: list[Deed] = []
-    if asked.certificate_id not in device.claims:
-        claims = device.claims | {asked.certificate_id}
-        claimed_at = device.claimed_at if device.claims else now
-        do.append(SaveDevice(replace(device, state=DeviceState.CLAIMED, claims=claims, claimed_at=claimed_at)))
+    if asked.certificate_id not in device.bought:
+        bought = device.bought | {asked.certificate_id}
+        bought_at = device.bought_at if device.bought else now
+        do.append(SaveDevice(replace(device, state=DeviceState.BOUGHT, bought=bought, bought_at=bought_at)))
     if record is None:
         do.append(SaveRecord(issued(asked.certificate_id, device.thing, CertificateOrigin.CLAIM, device.serial, now)))
     return Decision(
@@ -190,6 +190,6 @@ def has_token(asked: Enrolment, device: Device | None) -> bool:
 
 def _used(device: Device, known: KnownSerial) -> str:
     """Return a certificate that the token bought and that is known to be in use, or nothing."""
-    noted = (known.records.get(claim) for claim in sorted(device.claims))
+    noted = (known.records.get(name) for name in sorted(device.bought))
     proven = (record.certificate_id for record in noted if record is not None and record.proven_at is not None)
-    return next(proven, known.reported if known.reported in device.claims else "")
+    return next(proven, known.reported if known.reported in device.bought else "")

@@ -61,7 +61,7 @@ class Sides:
 
 def may_be_used(replacement: Replacement, device: Device | None) -> bool:
     """Whether the new device has bought a certificate for the thing, and is not blocked."""
-    bought = {DeviceState.CLAIMED, DeviceState.ENROLLED}
+    bought = {DeviceState.BOUGHT, DeviceState.ENROLLED}
     return device is not None and device.thing == replacement.thing and device.state in bought
 
 

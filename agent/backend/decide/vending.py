@@ -1,16 +1,16 @@
 """Who is sold a certificate over HTTPS: a serial number that shows its token, by the rules of `admission`.
 
 * A certificate is made for a request only where the token would admit one. It is made INACTIVE, noted as set aside,
-  claimed by the serial number's row, given its thing and policies, and made active last. Nothing is taken from the
+  bought by the serial number's row, given its thing and policies, and made active last. Nothing is taken from the
   thing: the one deed that this can do to a certificate's status is to make the one that it has made active.
-* The claim is the write that counts, and it follows the row that was read. So what overlaps or stops ends like this:
+* The write of that row counts, and it follows the row that was read. So what overlaps or stops ends like this:
 
   ============================================  =====================================================================
   the answer is lost and the request repeated   the same request has bought the same certificate
-  two functions have the same request           one claims; the other finds that, and sells the same certificate
-  two functions have two requests               both are claimed, and both count
-  it dies before the claim                      what is set aside is INACTIVE, of no thing, and in the sweep's list
-  it dies after the claim                       the same request goes on where it stopped
+  two functions have the same request           one buys; the other finds that, and sells the same certificate
+  two functions have two requests               both are bought, and both count
+  it dies before that write                     what is set aside is INACTIVE, of no thing, and in the sweep's list
+  it dies after that write                      the same request goes on where it stopped
   the sweep comes in between                    it deletes what was not sold for a day, and nothing that is active
   the certificate is used in between            the token is spent; the same request is told the same certificate
   it was retired, or made INACTIVE by hand      refused: no request makes it active again
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 MOST_FAILURES, FAILURES_SPAN = 10, timedelta(hours=1)
 MOST_REQUESTS, REQUESTS_SPAN = 60, timedelta(minutes=1)
-SET_ASIDE = timedelta(days=1)  # for a certificate that nothing claims
+SET_ASIDE = timedelta(days=1)  # for a certificate that no row has as bought
 _NETWORK = 64  # bits of an IPv6 address that name a site's network (RFC 4291)
 
 REFUSAL = "No certificate is sold for this serial number and token."
@@ -167,14 +167,14 @@ def bought(asked: Purchase, known: KnownSerial) -> Record | None:
 
     One that the sweep has begun to delete does not count.
     """
-    claims = known.device.claims if known.device else frozenset()
-    records = (known.records[claim] for claim in sorted(claims) if claim in known.records)
+    names = known.device.bought if known.device else frozenset()
+    records = (known.records[name] for name in sorted(names) if name in known.records)
     own = (record for record in records if record.csr_sha256 == asked.digest)
     return next((record for record in own if record.detached_at is None and record.ended_at is None), None)
 
 
 def set_aside(asked: Purchase, thing: str, certificate_id: str, now: datetime) -> Record:
-    """Return the row of a certificate that was just made: to be deleted, unless it is claimed."""
+    """Return the row of a certificate that was just made: to be deleted, unless it is bought."""
     record = issued(certificate_id, thing, CertificateOrigin.VENDING, asked.serial, now)
     return replace(record, csr_sha256=asked.digest, delete_after=now + SET_ASIDE)
 

@@ -90,7 +90,7 @@ def known_of(asked: Enrolment, account: Account) -> KnownSerial:
     device = account.store.device(asked.serial) if is_name(asked.serial) else None
     if device is None or not has_token(asked, device):
         return KnownSerial(device=device)
-    found = (account.store.record(item) for item in sorted({asked.certificate_id, *device.claims}))
+    found = (account.store.record(item) for item in sorted({asked.certificate_id, *device.bought}))
     known = KnownSerial(
         device=device, records={record.certificate_id: record for record in found if record is not None}
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STACK = "iot-cert"
 LONGEST_SPAN = 3650 * 86400  # seconds
-STATES = ("armed", "claimed", "enrolled", "blocked")
+STATES = ("armed", "bought", "enrolled", "blocked")
 
 
 def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any]) -> None:

@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "iot-cert cloud arm --csv devices.csv --for 90d --json",
         "iot-cert cloud arm 0077 --thing gw-0042",
     ),
-    "cloud devices": ("iot-cert cloud devices --state claimed", "iot-cert cloud devices --refused --for 24h"),
+    "cloud devices": ("iot-cert cloud devices --state bought", "iot-cert cloud devices --refused --for 24h"),
     "cloud block": ("iot-cert cloud block 0042", "iot-cert cloud block 0042 --cut-off"),
     "cloud readmit": ("iot-cert cloud readmit 0042 --for 24h", "iot-cert cloud readmit 0042 --same-token"),
     "cloud status": ("iot-cert cloud status", "iot-cert cloud status --query 'thingGroupNames:site-7'"),

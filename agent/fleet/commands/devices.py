@@ -42,9 +42,9 @@ class DeviceRow:
         serial: The serial number.
         thing: The thing.
         state: How far the serial number has come.
-        since: The day of its enrolment, or of its claim, in UTC, such as 2026-11-29.
+        since: The day of its enrolment, or of its first purchase, in UTC, such as 2026-11-29.
         token_until: The last day of its token, such as 2026-11-29.
-        claims: How many certificates its token has bought.
+        bought: How many certificates its token has bought.
         replacement: `waits` or `retiring`, where another device takes the thing over.
     """
 
@@ -53,7 +53,7 @@ class DeviceRow:
     state: DeviceState
     since: str | None
     token_until: str | None
-    claims: int
+    bought: int
     replacement: str | None
 
 
@@ -253,14 +253,14 @@ def _at(milliseconds: int) -> str:
 
 def _row(device: Device, replacement: Replacement | None) -> DeviceRow:
     begun = replacement is not None and replacement.settles_at is not None
-    since = device.claimed_at if device.state is DeviceState.CLAIMED else device.enrolled_at
+    since = device.bought_at if device.state is DeviceState.BOUGHT else device.enrolled_at
     return DeviceRow(
         serial=device.serial,
         thing=device.thing,
         state=device.state,
         since=f"{since:%Y-%m-%d}" if since else None,
         token_until=f"{device.token_until:%Y-%m-%d}" if device.token_until else None,
-        claims=len(device.claims),
+        bought=len(device.bought),
         replacement=None if replacement is None else "retiring" if begun else "waits",
     )
 

@@ -224,8 +224,8 @@ def _with_token(device: Device, token: str, until: datetime | None) -> Device:
         state=DeviceState.ARMED,
         token_sha256=fingerprint(device.serial, token) if token else device.token_sha256,
         token_until=until,
-        claims=frozenset(),
-        claimed_at=None,
+        bought=frozenset(),
+        bought_at=None,
     )
 
 
@@ -233,7 +233,7 @@ def _against(known: Device | None) -> str:
     match known:
         case None | Device(state=DeviceState.ARMED):
             return ""
-        case Device(state=DeviceState.CLAIMED):
+        case Device(state=DeviceState.BOUGHT):
             return (
                 f"Its token has bought a certificate for {known.thing}, and the gateway may be about to use it. "
                 "`readmit` gives it another token."

@@ -167,7 +167,7 @@ class Stack:
             self._let_in(row)
 
     def _let_in(self, row: Device) -> None:
-        self.store.save_device(replace(row, state=DeviceState.ARMED, claims=frozenset(), claimed_at=None))
+        self.store.save_device(replace(row, state=DeviceState.ARMED, bought=frozenset(), bought_at=None))
 
     def grant(self, certificate_id: str, name: str) -> None:
         """Attach the policy of an application to a certificate.

@@ -153,7 +153,7 @@ COUNTED = re.compile(
     r"policies|rounds|rows|serials|shadows|signatures|steps|things|times|tokens|topics)\b"
 )
 MORE_THAN_ONE = {
-    "{MOST_CLAIMS} certificates", "{len(held.things)} things", "{requests} times", "{len(files)} files",
+    "{MOST_BOUGHT} certificates", "{len(held.things)} things", "{requests} times", "{len(files)} files",
     "{len(facts)} anchors", "{MAX_ENTRIES} entries", "{len(facts)} certificates", "{MAX_FILES} files",
     "{gateways} gateways", "{calm} gateways", "{ROUNDS} rounds", "{most} things", "{len(records)} certificates",
     "{number} dependants", "{number} watched files", "{times} times", "{record.resumes} times",

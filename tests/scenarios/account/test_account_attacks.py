@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.backend.decide.admission import MOST_CLAIMS
+from agent.backend.decide.admission import MOST_BOUGHT
 from agent.backend.handlers import retirement
 from agent.backend.names import RETIRE_FILTER, Metric
 from agent.backend.values import DeviceState, Status
@@ -50,7 +50,7 @@ def test_the_operator_deactivates_a_stolen_claim_certificate(world: World) -> No
 def test_a_token_buys_five_certificates_of_one_thing_at_most(world: World) -> None:
     """For as long as none of them is known to be in use."""
     world.arm()
-    for _ in range(MOST_CLAIMS):
+    for _ in range(MOST_BOUGHT):
         assert world.enrol(world.issue()) == "gw-0042"
     assert world.enrol(world.issue()) == ""
     assert world.counts(Metric.RE_ENROLMENTS_REFUSED) == 1

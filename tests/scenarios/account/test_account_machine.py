@@ -171,21 +171,21 @@ class AccountMachine(RuleBasedStateMachine):
             return
         parameters = dict(asked.parameters)
         serial = parameters.get("SerialNumber", "")
-        claims = self.world.store.devices[serial].claims if serial else frozenset()
+        bought = self.world.store.devices[serial].bought if serial else frozenset()
         rights = set(self.world.registry.policies_of(asked.caller)) - set(OWN)
         reported = self.world.registry.shadows.get(THING_OF.get(serial, ""), "")
         thing = self.world.register(asked.template, asked.caller, asked.certificate, parameters)
         if thing and serial:
             self.past.by_serial[serial].add(thing)
             assert parameters["RegistrationToken"] == f"token {serial}"
-            assert asked.certificate in claims or reported not in claims, "the token was spent by that"
+            assert asked.certificate in bought or reported not in bought, "the token was spent by that"
         elif thing:
             assert set(self.world.registry.policies_of(asked.certificate)) >= rights | set(OWN)
             self.past.minted.setdefault((thing, self.world.now.date()), set()).add(asked.certificate)
 
     def _buy(self, asked: Purchase) -> None:
         """What the vending machine does, asked from an address of the serial number's own."""
-        claims = self.world.store.devices[asked.serial].claims
+        bought = self.world.store.devices[asked.serial].bought
         reported = self.world.registry.shadows.get(f"gw-{asked.serial}", "")
         answer = self.world.vend(request(asked.name), asked.serial, asked.token, f"2001:db8:{asked.serial}::1")
         sold = answer.get("certificateId", "")
@@ -193,7 +193,7 @@ class AccountMachine(RuleBasedStateMachine):
             assert asked.token == f"token {asked.serial}"
             assert self.world.status(sold) is Status.ACTIVE
             assert self.world.registry.things_of(sold) == (f"gw-{asked.serial}",)
-            assert sold in claims or reported not in claims, "the token was spent by that"
+            assert sold in bought or reported not in bought, "the token was spent by that"
             self.past.by_serial[asked.serial].add(answer["thingName"])
             self.past.made += [sold] if sold not in self.past.made else []
 

@@ -59,8 +59,8 @@ class EventStory:
         world, named = self.world, self.known | {"": ""}
         device = world.store.device(self.serial)
         assert device is not None
-        claims = frozenset(self.known[claim] for claim in device.claims)
-        told: list[object] = [replace(device, version=0, serial="", thing="", token_sha256="", claims=claims)]
+        bought = frozenset(self.known[name] for name in device.bought)
+        told: list[object] = [replace(device, version=0, serial="", thing="", token_sha256="", bought=bought)]
         for certificate, name in self.known.items():
             record = world.store.record(certificate)
             if record is not None:

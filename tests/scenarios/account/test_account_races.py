@@ -30,7 +30,7 @@ def test_the_reply_to_a_registration_is_lost_and_the_same_token_is_sent_again(wo
     for _ in range(3):
         assert world.enrol(first) == "gw-0042"
         assert world.rotate(first, new) == "gw-0042"
-    assert world.store.devices["0042"].claims == {first}
+    assert world.store.devices["0042"].bought == {first}
     assert [len(ids) for ids in world.store.budgets.values()] == [1]
 
 
@@ -95,7 +95,7 @@ def test_the_list_of_things_lags_behind_the_registration(world: World) -> None:
 
 
 def test_two_functions_claim_one_serial_number() -> None:
-    """Whatever the instant, both certificates end up in the row, and the budget of claims counts both."""
+    """Whatever the instant, both certificates end up in the row, and the budget of the token counts both."""
     for step in count(1):
         world = World()
         world.arm()
@@ -105,7 +105,7 @@ def test_two_functions_claim_one_serial_number() -> None:
         if not reached:
             assert step > 3
             break
-        assert world.store.devices["0042"].claims == {first, second}
+        assert world.store.devices["0042"].bought == {first, second}
         assert world.active() == {first, second}
 
 

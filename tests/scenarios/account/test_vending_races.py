@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.backend.decide.admission import MOST_CLAIMS
+from agent.backend.decide.admission import MOST_BOUGHT
 from agent.backend.decide.vending import SET_ASIDE
 from agent.backend.errors import UnavailableError
 from agent.backend.names import Metric
@@ -53,7 +53,7 @@ def armed(*, signs: bool = False) -> World:
 def assert_sold(world: World, *answers: dict[str, Any]) -> None:
     """Each answer names a certificate with which the gateway can connect, and nothing else is active or attached."""
     sold = {answer["certificateId"] for answer in answers}
-    assert world.active() == sold == world.store.devices["0042"].claims
+    assert world.active() == sold == world.store.devices["0042"].bought
     for name in sold:
         assert world.registry.policies_of(name) == tuple(sorted(OWN))
         assert world.store.records[name].delete_after is None
@@ -83,7 +83,7 @@ def test_the_answer_is_lost_and_the_request_is_repeated(world: World) -> None:
 
 def test_the_power_is_cut_and_the_gateway_makes_another_request(world: World) -> None:
     """Another certificate of the same token, five in all; no answer that was lost has locked the gateway out."""
-    answers = [world.vend(request(number)) for number in range(MOST_CLAIMS)]
+    answers = [world.vend(request(number)) for number in range(MOST_BOUGHT)]
     assert_sold(world, *answers)
     assert world.vend(request("one more"))["code"] == 403
     assert world.counts(Metric.RE_ENROLMENTS_REFUSED) == 1
@@ -170,7 +170,7 @@ def test_the_sweep_comes_at_any_step() -> None:
         reached = intrude(world, step, world.swept)
         answer = world.vend(FIRST)
         assert world.active() == {answer["certificateId"]}, step
-        assert answer["certificateId"] in world.store.devices["0042"].claims
+        assert answer["certificateId"] in world.store.devices["0042"].bought
         if not reached:
             assert step > 8
             break
@@ -253,7 +253,7 @@ def test_the_operator_arms_or_blocks_at_any_step(act: str) -> None:
             assert answer["code"] == 403
             assert world.active() == set()
         else:
-            assert world.active() == {answer["certificateId"]}, "it was claimed before"
+            assert world.active() == {answer["certificateId"]}, "it was bought before"
 
 
 def test_a_gateway_that_is_locked_out_is_let_in_with_a_new_token(world: World) -> None:

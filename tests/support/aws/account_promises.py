@@ -146,14 +146,14 @@ class Promises:
                 assert name in self.past.rescued or name not in self.ever_active
 
     def a_thing_has_no_more_certificates_a_day_than_allowed(self) -> None:
-        """By rotation; claims are counted by the token's row."""
+        """By rotation; purchases are counted by the token's row."""
         assert all(len(names) <= SETTINGS.daily_limit for names in self.past.minted.values())
 
     def the_rows_are_sound(self) -> None:
         """What the rows say of themselves."""
         for device in self.world.store.devices.values():
-            assert len(device.claims) <= 5
-            assert device.state is not DeviceState.CLAIMED or device.claims
+            assert len(device.bought) <= 5
+            assert device.state is not DeviceState.BOUGHT or device.bought
 
     def look(self) -> None:
         """Remember how things are, for the next step."""

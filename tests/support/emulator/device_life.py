@@ -181,7 +181,7 @@ def due_by_the_clock(account: Account, thing: str) -> None:
 def replaced_of_no_thing(account: Account) -> None:
     """Have a device replaced whose thing an operator has deleted."""
     tables = account.client("dynamodb")
-    device = {"serial": {"S": "0102"}, "thing": {"S": "gw-gone"}, "state": {"S": "CLAIMED"}, "version": {"N": "1"}}
+    device = {"serial": {"S": "0102"}, "thing": {"S": "gw-gone"}, "state": {"S": "BOUGHT"}, "version": {"N": "1"}}
     tables.put_item(TableName="iot-cert-devices", Item=device)
     row = {"certificate_id": {"S": names.REPLACING + "gw-gone"}, "serial": {"S": "0102"}, "version": {"N": "1"}}
     waits = {"due": {"S": names.DUE_REPLACEMENT}, "delete_after": {"N": "1"}}

@@ -32,8 +32,8 @@ DEVICES = st.builds(
     state=st.sampled_from(DeviceState),
     token_sha256=st.sampled_from(["", "a" * 64]),
     token_until=INSTANTS,
-    claims=st.frozensets(IDS, max_size=5),
-    claimed_at=INSTANTS,
+    bought=st.frozensets(IDS, max_size=5),
+    bought_at=INSTANTS,
     enrolled_at=INSTANTS,
     version=st.integers(0, 10**9),
 )

@@ -189,7 +189,7 @@ def _retire(world: AwsWorld) -> Iterator[Callable[[], object]]:
     world.rotated(used)
     yield world.replacing
     world.replace("0078", "gw-gone")
-    world.store.save_device(replace(world.store.device("0078"), state=DeviceState.CLAIMED))
+    world.store.save_device(replace(world.store.device("0078"), state=DeviceState.BOUGHT))
     yield world.replacing
 
 

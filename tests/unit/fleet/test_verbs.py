@@ -75,6 +75,6 @@ def test_each_document_is_printed(operator: Operator, tmp_path: Path, monkeypatc
 def test_a_key_that_the_reference_lacks_is_found(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """By any test that has a verb print it."""
     operator.world.enrolled()
-    monkeypatch.setitem(documents.DEFS["cloud-device"]["properties"], "claims", {"type": "string"})
-    with pytest.raises(AssertionError, match="claims"):
+    monkeypatch.setitem(documents.DEFS["cloud-device"]["properties"], "bought", {"type": "string"})
+    with pytest.raises(AssertionError, match="bought"):
         operator.runs("devices", "--json")

@@ -37,13 +37,13 @@ def test_a_row_is_written_on_the_one_that_was_read(store: StackStore) -> None:
         store.save_device(DEVICE)
     read = store.device("0042")
     assert read == replace(DEVICE, version=1)
-    claimed = replace(read, state=DeviceState.CLAIMED, claims=frozenset(MANY[:2]))
-    store.save_device(claimed)
+    bought = replace(read, state=DeviceState.BOUGHT, bought=frozenset(MANY[:2]))
+    store.save_device(bought)
     with pytest.raises(ChangedError):
-        store.save_device(claimed)
+        store.save_device(bought)
     with pytest.raises(ChangedError):
-        store.save_device(replace(claimed, serial="0043"))
-    assert store.device("0042") == replace(claimed, version=2)
+        store.save_device(replace(bought, serial="0043"))
+    assert store.device("0042") == replace(bought, version=2)
 
 
 def test_a_certificates_row_is_too(store: StackStore) -> None:

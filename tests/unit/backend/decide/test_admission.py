@@ -29,7 +29,7 @@ FIRST, SECOND = certificate_id("first"), certificate_id("second")
 ARMED = Device(
     serial="0042", thing="gw-0042", state=DeviceState.ARMED, token_sha256=fingerprint("0042", TOKEN), version=1
 )
-CLAIMED = replace(ARMED, state=DeviceState.CLAIMED, claims=frozenset({FIRST}), claimed_at=NOW, version=2)
+BOUGHT = replace(ARMED, state=DeviceState.BOUGHT, bought=frozenset({FIRST}), bought_at=NOW, version=2)
 ASKED = Enrolment(serial="0042", token=TOKEN, certificate_id=FIRST)
 
 
@@ -39,7 +39,7 @@ def test_an_admission_says_what_to_write_and_in_which_order() -> None:
     assert verdict.allowed
     assert verdict.say == {"allowProvisioning": True, "parameterOverrides": {"ThingName": "gw-0042"}}
     claim, row = verdict.do
-    assert claim == SaveDevice(replace(CLAIMED, version=1))
+    assert claim == SaveDevice(replace(BOUGHT, version=1))
     assert row == SaveRecord(issued(FIRST, "gw-0042", CertificateOrigin.CLAIM, "0042", NOW))
 
 
@@ -51,21 +51,21 @@ def test_the_row_of_a_serial_number_does_not_go_by_itself(serial: str, ends: dat
 
 def test_a_row_that_was_not_written_is_written_when_the_same_is_asked_again() -> None:
     """The function died between both writes."""
-    verdict = admit(ASKED, KnownSerial(device=CLAIMED), NOW)
+    verdict = admit(ASKED, KnownSerial(device=BOUGHT), NOW)
     assert [type(deed) for deed in verdict.do] == [SaveRecord]
     record = issued(FIRST, "gw-0042", CertificateOrigin.CLAIM, "0042", NOW)
-    assert admit(ASKED, KnownSerial(device=CLAIMED, records={FIRST: record}), NOW + HOUR).do == ()
+    assert admit(ASKED, KnownSerial(device=BOUGHT, records={FIRST: record}), NOW + HOUR).do == ()
 
 
 @pytest.mark.parametrize(
     ("device", "asked", "wants"),
     [
-        (CLAIMED, replace(ASKED, certificate_id=SECOND), True),
-        (CLAIMED, ASKED, False),
+        (BOUGHT, replace(ASKED, certificate_id=SECOND), True),
+        (BOUGHT, ASKED, False),
         (ARMED, ASKED, False),
         (None, ASKED, False),
-        (CLAIMED, replace(ASKED, certificate_id=SECOND, token="wrong"), False),  # noqa: S106 - a wrong one
-        (replace(CLAIMED, state=DeviceState.ENROLLED), replace(ASKED, certificate_id=SECOND), False),
+        (BOUGHT, replace(ASKED, certificate_id=SECOND, token="wrong"), False),  # noqa: S106 - a wrong one
+        (replace(BOUGHT, state=DeviceState.ENROLLED), replace(ASKED, certificate_id=SECOND), False),
     ],
 )
 def test_the_shadow_is_read_for_another_certificate_alone(
@@ -89,19 +89,19 @@ def test_a_serial_number_that_was_enrolled_enrols_again_as_the_stack_says(*, re_
 def test_the_first_enrolment_does_not_need_that() -> None:
     """A stack that enrols nothing twice enrols each once, and repeats the same registration."""
     assert admit(ASKED, KnownSerial(device=ARMED), NOW, re_enrols=False).allowed
-    assert admit(ASKED, KnownSerial(device=replace(CLAIMED, enrolled_at=NOW)), NOW, re_enrols=False).allowed
+    assert admit(ASKED, KnownSerial(device=replace(BOUGHT, enrolled_at=NOW)), NOW, re_enrols=False).allowed
 
 
 def test_the_first_use_spends_the_token_and_is_remembered() -> None:
     """Once, and by a certificate that the token bought."""
-    (deed,) = enrolled(CLAIMED, FIRST, NOW + HOUR)
-    assert deed.device == replace(CLAIMED, state=DeviceState.ENROLLED, enrolled_at=NOW + HOUR)
-    assert enrolled(CLAIMED, SECOND, NOW) == ()
+    (deed,) = enrolled(BOUGHT, FIRST, NOW + HOUR)
+    assert deed.device == replace(BOUGHT, state=DeviceState.ENROLLED, enrolled_at=NOW + HOUR)
+    assert enrolled(BOUGHT, SECOND, NOW) == ()
     assert enrolled(deed.device, FIRST, NOW) == ()
     assert enrolled(None, FIRST, NOW) == ()
 
 
-@given(st.text(max_size=300), st.text(max_size=300), st.none() | st.just(ARMED) | st.just(CLAIMED))
+@given(st.text(max_size=300), st.text(max_size=300), st.none() | st.just(ARMED) | st.just(BOUGHT))
 def test_nothing_but_the_token_admits(serial: str, token: str, device: Device | None) -> None:
     """Whatever is typed."""
     asked = Enrolment(serial=serial, token=token, certificate_id=FIRST)

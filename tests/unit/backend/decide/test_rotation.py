@@ -85,7 +85,7 @@ def test_a_gateway_need_not_say_which_thing_it_is() -> None:
 
 def test_a_rotation_spends_the_token_that_bought_the_caller() -> None:
     """It is a use like any other."""
-    device = Device(serial="0042", thing="gw-0042", state=DeviceState.CLAIMED, claims=frozenset({OLD}), version=2)
+    device = Device(serial="0042", thing="gw-0042", state=DeviceState.BOUGHT, bought=frozenset({OLD}), version=2)
     deeds = rotate(ASKED, replace(HELD, device=device), OWN, NOW).do
     assert SaveDevice(replace(device, state=DeviceState.ENROLLED, enrolled_at=NOW)) in deeds
 

@@ -26,7 +26,7 @@ ASKED = Purchase(serial="0042", token=TOKEN, csr="a request", digest=DIGEST, add
 ARMED = Device(
     serial="0042", thing="gw-0042", state=DeviceState.ARMED, token_sha256=fingerprint("0042", TOKEN), version=1
 )
-CLAIMED = replace(ARMED, state=DeviceState.CLAIMED, claims=frozenset({NAME}), claimed_at=NOW, version=2)
+BOUGHT = replace(ARMED, state=DeviceState.BOUGHT, bought=frozenset({NAME}), bought_at=NOW, version=2)
 MADE = Certificate(certificate_id=NAME, status=Status.INACTIVE, created_at=NOW, pem="its text")
 ASIDE = replace(vending.set_aside(ASKED, "gw-0042", NAME, NOW), version=1)
 SOLD = replace(ASIDE, delete_after=None, version=2)
@@ -38,7 +38,7 @@ def test_a_sale_says_what_to_do_and_in_which_order() -> None:
     assert verdict.allowed
     assert verdict.say == {"certificateId": NAME, "certificatePem": "its text", "thingName": "gw-0042"}
     assert verdict.do == (
-        SaveDevice(replace(CLAIMED, version=1)),
+        SaveDevice(replace(BOUGHT, version=1)),
         MakeThing("gw-0042"),
         *(AttachPolicy(name, NAME) for name in sorted(OWN)),
         AttachThing("gw-0042", NAME),
@@ -56,14 +56,14 @@ def test_what_is_set_aside_waits_for_its_deletion() -> None:
 
 def test_a_claim_that_was_written_is_not_written_again() -> None:
     """The function died after it."""
-    verdict = vending.sell(ASKED, KnownSerial(device=CLAIMED, records={NAME: ASIDE}), MADE, NOW, policies=OWN)
+    verdict = vending.sell(ASKED, KnownSerial(device=BOUGHT, records={NAME: ASIDE}), MADE, NOW, policies=OWN)
     assert verdict.do[0] == MakeThing("gw-0042")
 
 
 @pytest.mark.parametrize("status", list(Status))
 def test_what_was_sold_is_told_again_while_it_is_active(status: Status) -> None:
     """And nothing is done about it, whatever it is."""
-    known = KnownSerial(device=CLAIMED, records={NAME: SOLD})
+    known = KnownSerial(device=BOUGHT, records={NAME: SOLD})
     verdict = vending.sell(ASKED, known, replace(MADE, status=status), NOW, policies=OWN)
     assert verdict.do == ()
     assert verdict.allowed is (status is Status.ACTIVE)
@@ -72,13 +72,13 @@ def test_what_was_sold_is_told_again_while_it_is_active(status: Status) -> None:
 @pytest.mark.parametrize(
     ("device", "records", "found"),
     [
-        (CLAIMED, {NAME: SOLD}, True),
-        (CLAIMED, {NAME: ASIDE}, True),
-        (CLAIMED, {NAME: replace(SOLD, ended_at=NOW)}, False),
-        (CLAIMED, {NAME: replace(ASIDE, detached_at=NOW)}, False),
-        (CLAIMED, {NAME: replace(SOLD, csr_sha256=certificate_id("another"))}, False),
-        (CLAIMED, {NAME: Record(certificate_id=NAME, thing="gw-0042", serial="0042")}, False),
-        (CLAIMED, {}, False),
+        (BOUGHT, {NAME: SOLD}, True),
+        (BOUGHT, {NAME: ASIDE}, True),
+        (BOUGHT, {NAME: replace(SOLD, ended_at=NOW)}, False),
+        (BOUGHT, {NAME: replace(ASIDE, detached_at=NOW)}, False),
+        (BOUGHT, {NAME: replace(SOLD, csr_sha256=certificate_id("another"))}, False),
+        (BOUGHT, {NAME: Record(certificate_id=NAME, thing="gw-0042", serial="0042")}, False),
+        (BOUGHT, {}, False),
         (ARMED, {NAME: SOLD}, False),
         (None, {}, False),
     ],
@@ -95,13 +95,13 @@ def test_what_a_request_has_bought_is_what_the_token_has(
 def test_a_quote_claims_nothing() -> None:
     """There is no certificate to claim yet; what is known of the token's end is noted all the same."""
     assert vending.quote(ASKED, KnownSerial(device=ARMED), NOW).do == ()
-    used = vending.quote(ASKED, KnownSerial(device=CLAIMED, reported=NAME), NOW)
+    used = vending.quote(ASKED, KnownSerial(device=BOUGHT, reported=NAME), NOW)
     (deed,) = used.do
     assert isinstance(deed, SaveDevice)
     assert deed.device.state is DeviceState.ENROLLED
 
 
-@given(st.text(max_size=300), st.text(max_size=300), st.none() | st.just(ARMED) | st.just(CLAIMED))
+@given(st.text(max_size=300), st.text(max_size=300), st.none() | st.just(ARMED) | st.just(BOUGHT))
 def test_nothing_but_the_token_buys(serial: str, token: str, device: Device | None) -> None:
     """Whatever is typed, all refusals are one."""
     asked = replace(ASKED, serial=serial, token=token)

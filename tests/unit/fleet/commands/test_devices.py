@@ -208,7 +208,7 @@ def test_readmitted_with_another_token_or_with_the_same(operator: Operator) -> N
     device = operator.world.store.device("0042")
     assert device.token_sha256 == fingerprint("0042", opened["token"])
     assert device.token_until == NOW + timedelta(hours=24)
-    assert (device.claims, device.state) == (frozenset(), DeviceState.ARMED)
+    assert (device.bought, device.state) == (frozenset(), DeviceState.ARMED)
     assert device.enrolled_at == before.enrolled_at
     assert operator.world.status(made) is Status.ACTIVE
     operator.runs("block", "0042")

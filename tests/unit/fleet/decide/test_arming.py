@@ -70,7 +70,7 @@ def test_a_line_is_counted_from_the_top_of_the_file() -> None:
         arming.read_csv(["sep=;", "", "serial;thing", "7;gw-7", "0 8;"])
 
 
-@pytest.mark.parametrize("state", [DeviceState.CLAIMED, DeviceState.ENROLLED, DeviceState.BLOCKED])
+@pytest.mark.parametrize("state", [DeviceState.BOUGHT, DeviceState.ENROLLED, DeviceState.BLOCKED])
 def test_only_what_has_bought_nothing_is_armed_again(state: DeviceState) -> None:
     """The others have a verb of their own."""
     known = Device(serial="1", thing="gw", state=state, version=3)
