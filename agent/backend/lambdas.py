@@ -93,7 +93,7 @@ def now() -> datetime:
 
 @cache
 def account(patience: CallPatience) -> Account:
-    """Return the account that the function's environment names, made once for each sandbox of Lambda's.
+    """Return the account that the function's environment names, made once for each execution environment.
 
     Raises:
         MisconfiguredError: The environment is not what the template gives it.
@@ -119,7 +119,7 @@ def account(patience: CallPatience) -> Account:
 
 @cache
 def auditor() -> AwsAuditor:
-    """Return Device Defender, met once for each sandbox of Lambda's."""
+    """Return Device Defender, met once for each execution environment."""
     return AwsAuditor(connect(OF_THE_SWEEP))
 
 
