@@ -367,9 +367,11 @@ def done_already(
     if queued is None or not asks:
         return None
     ended = [record for record in history if record.phase.succeeded and record.kind is not Kind.TRUST]
-    if not ended or ended[-1].kind not in {Kind.ROTATE, Kind.ENROLL} or ended[-1].planned_at <= queued:
+    if not ended or ended[-1].kind not in {Kind.ROTATE, Kind.ENROLL}:
         return None
     begins, last = not_before(), ended[-1]
+    if last.planned_at.replace(microsecond=0) <= queued:  # in the same second it may have begun before
+        return None
     if begins is None or begins + DATED_BACK < queued:
         return None
     message = (

@@ -328,6 +328,7 @@ def test_a_rotation_that_began_after_a_job_was_queued_has_done_what_it_asks() ->
     [
         ((), {}),
         ((rotated(planned_at=NOW),), {}),  # in the same second: it may have begun before
+        ((rotated(planned_at=NOW + SECOND * 0.9),), {}),
         ((rotated(planned_at=NOW - SECOND),), {}),
         ((rotated(kind=Kind.IMPORT),), {}),  # of whose key nothing is known
         ((rotated(), rotated(kind=Kind.ROLLBACK)), {}),
