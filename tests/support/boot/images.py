@@ -91,7 +91,7 @@ rm -f multi-user.target.wants/mosquitto.service multi-user.target.wants/nginx.se
 rm -f multi-user.target.wants/e2scrub_reap.service
 mkdir -p ../system-generators
 for kind in cryptsetup debug getty gpt-auto hibernate-resume integritysetup rc-local run system-update sysv veritysetup
-do ln -s /dev/null "../system-generators/systemd-$kind-generator"; done
+do ln -sf /dev/null "../system-generators/systemd-$kind-generator"; done
 cd ../../..
 rm -f etc/resolv.conf
 ln -sf /dev/null etc/systemd/system/systemd-resolved.service
