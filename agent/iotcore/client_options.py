@@ -38,7 +38,8 @@ CONNECT_SPACING = 1.0  # seconds between two CONNECTs with one client id: AWS al
 STOP_TIMEOUT = 60.0  # seconds; after a failed handshake the SDK's TLS holds the socket for up to 30
 MAX_PACKET = 262_144  # bytes; AWS sends at most 128 KiB
 
-TIMED_OUT = "AWS_ERROR_MQTT_REQUEST_RESPONSE_TIMEOUT"  # the SDK's name of an answer that has not come
+# The SDK's names of an answer that has not come, to a request and to a packet.
+TIMED_OUT = frozenset({"AWS_ERROR_MQTT_REQUEST_RESPONSE_TIMEOUT", "AWS_ERROR_MQTT_TIMEOUT"})
 
 _CORRELATION = "clientToken"  # where AWS's services, and the retirement rule, echo what a request is told by
 _THROTTLED = {"QUOTA_EXCEEDED", "SERVER_BUSY", "CONNECTION_RATE_EXCEEDED"}
@@ -207,10 +208,10 @@ def request_failure(operation: str, error: BaseException, *, lost: bool) -> Fail
     if lost and "SUBSCRIBE_FAILURE" in name:
         return failures.not_sent(name)  # the request is published only once the answer can be heard
     if lost:
-        return failures.session_lost(name)
+        return failures.session_lost("the broker hung up" if name in TIMED_OUT else name)
     if "SUBSCRIBE_FAILURE" in name or "PUBLISH_FAILURE" in name:
         return failures.not_authorised(f"ask for {operation}")
-    if name == TIMED_OUT or not isinstance(error, exceptions.AwsCrtError):
+    if name in TIMED_OUT or not isinstance(error, exceptions.AwsCrtError):
         return failures.no_reply(operation)
     return failures.session_lost(name)
 

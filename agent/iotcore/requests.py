@@ -150,7 +150,7 @@ class Requests:
             return _refused(operation, error.modeled_error)
         if not isinstance(inner, AwsCrtError) or not inner.name:
             return failures.garbled(operation, f"it is not sound JSON ({type(inner).__name__})")
-        lost = self._lost.wait(0.0 if inner.name == TIMED_OUT else _SETTLE)
+        lost = self._lost.wait(0.0 if inner.name in TIMED_OUT else _SETTLE)
         return request_failure(operation, inner, lost=lost)
 
 

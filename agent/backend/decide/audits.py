@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from agent.backend.decide.orders import JOB_PREFIX, JobOrder, job_id
+from agent.backend.decide.orders import JOB_PREFIX, JobOrder, Pace, job_id
 from agent.backend.values import AuditFinding, Certificate, Check, Record, ShadowReport
 from agent.core.frozen import frozen
 
@@ -47,6 +47,7 @@ class Left(StrEnum):
     BLOCKED = "The operator has blocked it."
     RENEWS = "Its gateway renews it by itself before that matters."
     WAITS = "A job orders it to rotate already."
+    ORDERED = "This audit has ordered it already, or others in the same job. The next audit finds it again."
     LATER = "There was no time or room for it. The next audit finds it again."
 
 
@@ -166,6 +167,7 @@ def orders(task: str, things: Collection[str]) -> tuple[JobOrder, ...]:
     """Return the jobs of an audit. Each thing has its place in one of them, whichever others are due.
 
     How many places there are follows from nothing that was found: what rests on a CA is less when it is told again.
+    Together the jobs are rolled out as fast as one, and each stops by itself however few its things are.
 
     Args:
         task: The audit.
@@ -176,6 +178,11 @@ def orders(task: str, things: Collection[str]) -> tuple[JobOrder, ...]:
         places.setdefault(crc32(thing.encode()) % _JOBS, []).append(thing)
     reason = f"Device Defender's audit {task}"
     return tuple(
-        JobOrder(job_id=job_id(reason, [str(place)]), things=tuple(group), reason=reason)
+        JobOrder(
+            job_id=job_id(reason, [str(place)]),
+            things=tuple(group),
+            reason=reason,
+            pace=Pace(per_minute=max(1, Pace.per_minute // len(places)), abort_after=min(Pace.abort_after, len(group))),
+        )
         for place, group in sorted(places.items())
     )

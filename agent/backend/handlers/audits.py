@@ -88,7 +88,7 @@ def _answer(task: str, account: Account, auditor: Auditor, time_left: Callable[[
             due[thing] = None
         else:
             left[why] += 1
-    left[Left.LATER] += len(due) - _ordered(task, due, account)
+    left[Left.ORDERED] += len(due) - _ordered(task, due, account)
     for why, times in (+left).items():
         account.outbox.count(Metric.FINDINGS_LEFT, value=times, about={REASON: str(why), "task": task})
 

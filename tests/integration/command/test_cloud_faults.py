@@ -110,7 +110,7 @@ def test_extra_fields_and_duplicate_replies_do_no_harm(enrolled: Gateway) -> Non
 
 @pytest.mark.whole
 def test_a_late_reply_is_never_taken_for_another(enrolled: Gateway) -> None:
-    """After a timeout a new connection is used, so the late certificate goes nowhere."""
+    """It is not registered: the next request is another, and brings another certificate."""
     enrolled.expect_silence()
     enrolled.order("fault create late")
     enrolled.run("rotate", expect=0)

@@ -71,7 +71,6 @@ def test_a_set_replaced_by_hand_is_undone_where_that_is_configured(enrolled: Gat
     assert certificate_id not in {session.certificate_id for session in enrolled.service.front.log.sessions}
 
 
-@pytest.mark.whole
 def test_half_of_a_set_by_hand_is_waited_for(enrolled: Gateway) -> None:
     """A person copies the key, and the certificate a few seconds later; nothing is undone in between."""
     pair, certificate_id = made_by_hand(enrolled)

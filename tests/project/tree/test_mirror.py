@@ -115,7 +115,6 @@ COVERED_BY = {
     "fleet/own_cas": ("unit/fleet/commands/test_own_ca.py", "keys, CAs and the provider, by the verb that makes them"),
     "fleet/task": ("unit/fleet/commands/test_devices.py", "tables, JSON and what is typed, by the verbs that use them"),
     "fleet/trial/account": ("integration/fleet/test_stack.py", "each of its requests, on an emulator"),
-    "iotcore/client_options": ("integration/command/test_gateway.py", "the real SDK against the sandbox's broker"),
     "iotcore/requests": ("integration/network/test_hostile_cloud.py", "answers that no cloud should give"),
     "iotcore/sync_client": ("integration/command/test_gateway.py", "the real SDK against the sandbox's broker"),
     "operations/execute": ("scenarios/changes/test_typed_again.py", "the same order twice, in each state"),

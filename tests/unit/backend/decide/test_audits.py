@@ -6,7 +6,7 @@ import pytest
 
 from agent.backend.decide import audits
 from agent.backend.decide.audits import MOST_DUE, AuditedCertificate, Left, at_once, judge, may_rotate
-from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS
+from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS, Pace
 from agent.backend.values import AuditFinding, Certificate, Check, Record, ShadowReport, Status
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 from support.aws.account import DAY, HOUR, NOW, certificate_id
@@ -158,3 +158,11 @@ def test_an_audits_jobs_follow_from_the_audit() -> None:
     assert not {order.job_id for order in made} & {order.job_id for order in audits.orders("a-2", things)}
     assert audits.orders("a-1", ["b", "a"]) == audits.orders("a-1", ["a", "b"])
     assert audits.orders("a-1", []) == ()
+
+
+@pytest.mark.parametrize("number", [1, 5, 60, MOST_DUE])
+def test_an_audits_jobs_are_as_fast_as_one_and_each_stops_by_itself(number: int) -> None:
+    """However few its things are; beyond a job for each minute of the pace none is slower than one thing a minute."""
+    made = audits.orders("a-1", [f"gw-{each}" for each in range(number)])
+    assert sum(order.pace.per_minute for order in made) <= Pace.per_minute
+    assert all(1 <= order.pace.abort_after <= min(len(order.things), Pace.abort_after) for order in made)

@@ -81,7 +81,7 @@ def test_what_is_due_is_ordered_and_counted_once() -> None:
     here.world.registry.working.clear()
     here.tell()
     assert here.ordered() == ["gw-0000", "gw-0001", "gw-0002"]
-    assert here.reasons() == {Left.WAITS: 3, Left.LATER: 3}
+    assert here.reasons() == {Left.WAITS: 3, Left.ORDERED: 3}
     assert here.world.counts(Metric.ROTATIONS_ORDERED) == 3
     assert all(TASK in order.reason for order in here.world.registry.jobs.values())
 
