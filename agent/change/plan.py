@@ -170,12 +170,12 @@ class Planner:
             RefusedError: Another change is in flight, or there is no set to put them into.
             StoreError: The generation could not be written; nothing was planned.
         """
-        self._in_flight.refuse_a_second()
         current = self._sets.usable()
+        if current is not None and current.trust.fingerprints == trust.fingerprints:
+            return None
+        self._in_flight.refuse_a_second()
         if current is None:
             raise RefusedError("This gateway has no usable set to give other anchors to.", hint=ENROL_FIRST)
-        if current.trust.fingerprints == trust.fingerprints:
-            return None
         draft = self._draft(Kind.TRUST, origin, reason)
         manifest = replace(
             current.manifest,
@@ -235,9 +235,8 @@ class Planner:
         previous = self._world.store.previous()
         if previous is None or previous == self._sets.current():
             self._refuse_destroyed()
-            raise RefusedError(
-                "There is no previous generation to go back to.", hint="`iot-cert rotate` makes a new one."
-            )
+            way = "`iot-cert rotate` makes a new one." if self._sets.current() else ENROL_FIRST
+            raise RefusedError("There is no previous generation to go back to.", hint=way)
         found = self._world.store.generation(previous)
         if origin is not Origin.LADDER:  # which has just seen it accepted
             self._refuse_retired(found.manifest.certificate_id, previous)

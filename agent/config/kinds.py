@@ -47,7 +47,8 @@ class UnfitError(Exception):
 
 def unexpected(expected: str, found: yaml.Node) -> str:
     """Return the complaint about a value in whose place something else is expected."""
-    return f"{expected} is expected, not {_shown(found)}"
+    quoted = isinstance(found, yaml.ScalarNode) and found.style in {"'", '"'} and found.value.isdecimal()
+    return f"{expected} is expected, not {_shown(found)}{' in quotes' if quoted else ''}"
 
 
 def _shown(found: yaml.Node) -> str:

@@ -184,7 +184,8 @@ def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
         or _sort_opened(pile, data, password)
     ):
         if name is containers.PKCS12:
-            raise MaterialError(f"it is {name.text}, and another password is needed", hint=_OPENS_WITH)
+            needed = "a password is needed" if password is None else "the password that was given does not open it"
+            raise MaterialError(f"it is {name.text}, and {needed}", hint=_OPENS_WITH)
         if name is not None:
             raise MaterialError(f"it is {name.text}", hint=name.hint)
         raise MaterialError("it is no key, certificate or PKCS #12 file, or another password is needed",

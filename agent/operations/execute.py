@@ -245,14 +245,17 @@ class Operations:
         Raises:
             RefusedError: Another change is in flight that comes first.
         """
-        if self._engine.change is None:
+        change, current = self._engine.change, self._sets.usable()
+        if change is None:
             return True
+        if credential is None and change.kind.issues and current and current.trust.fingerprints == trust.fingerprints:
+            return True  # a new certificate comes with these anchors, so nothing stands in their way
         if self._planner.is_about(credential, trust, thing_name):
             self._engine.hasten()
             return False
         if not self._gave_way("A person brings another set or other anchors, which go before a change that waits."):
             hint = "Try again when it has ended, or end it with `iot-cert rollback --give-up`."
-            raise verbs.comes_first(self._engine.change, hint)
+            raise verbs.comes_first(change, hint)
         return True
 
     # -- how -------------------------------------------------------------------------------------------------------

@@ -33,7 +33,10 @@ def signer_of(uri: str, public_pem: bytes | None) -> Signer:
         if public_pem is None:
             return found
     if public_pem is None:
-        raise ConfigError(f"{uri}: a key that is not in a file needs its public part (--public-key URI=FILE).")
+        hint = f"A key in a file is written {_FILE_SCHEME}:{uri}." if Path(uri).is_file() else ""
+        raise ConfigError(
+            f"{uri}: a key that is not in a file needs its public part (--public-key URI=FILE).", hint=hint
+        )
     try:
         public = SSlibKey.from_crypto(load_pem_public_key(public_pem))
     except Exception:  # noqa: BLE001 - several unrelated types
@@ -55,5 +58,5 @@ def _signer_in(path: Path) -> Signer:
         reason = "it is encrypted"
     except Exception:  # noqa: BLE001 - several unrelated types, and their texts may quote the key
         reason = "it is no private key of a kind that signs bundles"
-    hint = "A file must hold an unencrypted PEM key: `openssl genpkey -algorithm ed25519 -out key.pem`."
+    hint = "A file must hold an unencrypted PEM key: `openssl pkey -in encrypted.pem -out key.pem` opens one."
     raise ConfigError(f"{path}: the signing key cannot be used: {reason}.", hint=hint)

@@ -32,8 +32,8 @@ _NOT_READY["ResourceNotFound"] = _NOT_READY["ResourceNotFoundException"] = _NOT_
 
 _HOOK = "Connecting and asking were allowed, so no policy is to blame; the log of the template's provisioning hook"
 _ENROLMENT = (
-    f"{_HOOK} says why. A gateway that was enrolled before has used its enrolment up: a person with access to the "
-    "account opens one more with "
+    f"{_HOOK} says why. See first that serial number and token are those that were armed. A gateway that was enrolled "
+    "before has used its enrolment up: a person with access to the account opens one more with "
 )
 _ROTATION = f"{_HOOK} says why. It has to allow what is attached to the thing."
 

@@ -136,7 +136,7 @@ def _add_text(parser: _OrderParser) -> None:
 def _add_faults(verbs: Verbs) -> None:
     faults = verbs.add_parser("fault").add_subparsers(required=True, dest="operation", metavar="OPERATION")
     for operation, effects in EFFECTS.items():
-        fault = _add(faults, operation, order="fault")
+        fault = _add(faults, operation.value, order="fault")
         fault.add_argument("effect", choices=[item.value for item in effects])
         fault.add_argument("times", type=_times, nargs="?", default=1)
     for word in ("revoke", "deactivate", "activate"):
@@ -182,8 +182,8 @@ def _add_fleet(verbs: Verbs) -> None:
 def _times(text: str) -> int | None:
     if text == "always":
         return None
-    if not (text.isdecimal() and len(text) <= 6):  # noqa: PLR2004 - more often than any rehearsal
-        raise argparse.ArgumentTypeError("a number of times, or always, is expected")
+    if not (text.isdecimal() and 0 < int(text[:7]) < 10**6):  # more often than any rehearsal
+        raise argparse.ArgumentTypeError("a number of times from 1 on, or always, is expected")
     return int(text)
 
 

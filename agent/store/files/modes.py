@@ -151,5 +151,6 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _owned(path: Path, status: os.stat_result, owner: int, state_dir: Path) -> Iterator[Exposed]:
     if status.st_uid != owner and not stat.S_ISLNK(status.st_mode) and DAMAGED not in path.name:  # these are never used
+        chown = "sudo chown -R" if stat.S_ISDIR(status.st_mode) else "sudo chown"
         text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
-        yield Exposed(code="owner", text=text, remedy=f"sudo chown --reference={in_shell(state_dir)} {in_shell(path)}")
+        yield Exposed(code="owner", text=text, remedy=f"{chown} --reference={in_shell(state_dir)} {in_shell(path)}")

@@ -11,7 +11,7 @@ from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.change.verbs import Verb
 from agent.core.failure.codes import Code
-from agent.core.values import Kind
+from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.replies.faults import Effect, Operation
@@ -92,6 +92,19 @@ def test_an_import_for_a_thing_that_was_mistyped_gives_way_to_the_right_one(gate
     gateway.planner.bring_in(credential, THING, trust, "from a stick")
     assert gateway.follow().record.phase is Phase.COMMITTED
     assert gateway.connects()
+
+
+def test_anchors_that_are_in_use_already_leave_a_rotation_that_waits_alone(gateway: Rig) -> None:
+    """The new certificate comes with them: an OTA pipeline that installs them again ends no order of a person's."""
+    gateway.endpoint.down = NO_ROUTE
+    waiting = gateway.rotate(patience=timedelta(0)).record
+
+    assert gateway.operations.make_way(None, gateway.anchors())
+    assert gateway.planner.install(gateway.anchors(), Origin.TECHNICIAN, "again") is None
+    assert gateway.engine.change is not None
+    assert gateway.engine.change.id == waiting.id
+    gateway.endpoint.down = None
+    assert gateway.follow().record.phase is Phase.COMMITTED
 
 
 def test_a_rescue_does_not_end_a_probation_that_holds(gateway: Rig) -> None:

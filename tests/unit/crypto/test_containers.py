@@ -116,7 +116,9 @@ def test_a_pkcs12_container_is_told_from_what_is_nothing(tmp_path: Path) -> None
     (tmp_path / "c").write_bytes(PEM)
     packed = ["openssl", "pkcs12", "-export", "-inkey", "k", "-in", "c", "-passout", "pass:geheim", "-out", "p"]
     subprocess.run(packed, check=True, capture_output=True, cwd=tmp_path)
-    with pytest.raises(MaterialError, match="it is a PKCS #12 container, and another password is needed"):
+    with pytest.raises(
+        MaterialError, match="it is a PKCS #12 container, and the password that was given does not open it"
+    ):
         import_files.bring([tmp_path / "p"], b"wrong")
     assert import_files.bring([tmp_path / "p"], b"geheim").credential is not None
 
