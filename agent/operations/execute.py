@@ -245,9 +245,10 @@ class Operations:
         Raises:
             RefusedError: Another change is in flight that comes first.
         """
-        change, current = self._engine.change, self._sets.usable()
+        change = self._engine.change
         if change is None:
             return True
+        current = self._sets.usable()
         if credential is None and change.kind.issues and current and current.trust.fingerprints == trust.fingerprints:
             return True  # a new certificate comes with these anchors, so nothing stands in their way
         if self._planner.is_about(credential, trust, thing_name):

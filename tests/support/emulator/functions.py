@@ -5,18 +5,15 @@ what it knows of each service, and a story starts some twenty. So one process re
 fork is the emulator's child, as one that the emulator started would be (CLONE_PARENT); it has that one's arguments,
 environment, folder and streams, and reads the function's own code anew.
 
-It is an environment of its own, that of requirements/cloud.txt, so it takes nothing of what is beside it.
+It runs in an environment of its own, that of requirements/cloud.txt, and takes of the tests only what needs no library.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
-import platform
 import runpy
-import signal
 import socket
 import sys
 from functools import cache
@@ -26,8 +23,8 @@ from typing import Any
 import boto3
 import botocore.session
 
-_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
-_CLONE_PARENT = 0x8000  # <linux/sched.h>
+from support.suite.siblings import fork_beside
+
 _MOST = 1 << 18  # bytes of a message
 _SERVICES = ("dynamodb", "iot", "iot-data")  # of agent.backend.aws.clients
 
@@ -40,18 +37,6 @@ def _read_ahead() -> None:
         session.client(service)
     gc.collect()
     gc.freeze()
-
-
-def _fork_beside() -> int:
-    """Fork a process whose parent is that of this one."""
-    python = ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    pid = ctypes.PyDLL(None).syscall(_CLONE, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
-    if pid == 0:
-        python.PyOS_AfterFork_Child()
-    else:
-        python.PyOS_AfterFork_Parent()
-    return int(pid)
 
 
 def _run(order: dict[str, Any], streams: list[int]) -> None:
@@ -74,7 +59,7 @@ def main() -> None:
         message, streams, _, _ = socket.recv_fds(orders, _MOST, 3)
         if not message:
             return
-        pid = _fork_beside()
+        pid = fork_beside()
         if pid == 0:
             _run(json.loads(message), streams)
             return

@@ -207,7 +207,8 @@ def _fork_functions() -> None:
     _Forked.forker, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     forker = [sys.executable, str(Path(__file__).with_name("functions.py")), str(theirs.fileno())]
     with theirs:
-        subprocess.Popen(forker, pass_fds=[theirs.fileno()])
+        own = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}  # which no function of it has
+        subprocess.Popen(forker, pass_fds=[theirs.fileno()], env=own)
     functions.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": _Forked})
 
 

@@ -11,10 +11,8 @@ would be an interpreter, which costs two thirds of what starting the daemon does
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import platform
 import signal
 import socket
 import sys
@@ -29,13 +27,12 @@ from agent.daemon import app
 from agent.daemon.work import worker_process
 from agent.system.processes import memory
 from agent.worker import main as worker
+from support.suite.siblings import fork_beside
 from support.suite.warm import FORKS_WORKERS, NO_STORE, end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
-_CLONE_PARENT = 0x8000  # <linux/sched.h>
 _MOST = 1 << 18  # bytes of a message
 
 
@@ -76,25 +73,13 @@ def _serve(orders: socket.socket) -> None:
             message, passed, _, _ = socket.recv_fds(orders, _MOST, 2)
             if not message:
                 break
-            pid = _fork_beside()
+            pid = fork_beside()
             if pid == 0:
                 return _become(json.loads(message), passed)
             orders.send(str(pid).encode())
             for fd in passed:
                 os.close(fd)
     os._exit(0)
-
-
-def _fork_beside() -> int:
-    """Fork a process whose parent is that of this one."""
-    python = ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    pid = ctypes.PyDLL(None).syscall(_CLONE, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
-    if pid == 0:
-        python.PyOS_AfterFork_Child()
-    else:
-        python.PyOS_AfterFork_Parent()
-    return int(pid)
 
 
 def _become(order: dict[str, Any], passed: Sequence[int]) -> None:
